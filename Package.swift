@@ -1,0 +1,82 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+let package = Package(
+  name: "laris",
+  products: [
+    .library(name: "LarisClient", targets: ["LarisClient", "LarisProtocol"]),
+    .executable(name: "laris", targets: ["laris"]),
+    .executable(name: "laris-loadtest", targets: ["laris-loadtest"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+  ],
+  targets: [
+    // Pure cores: they decide, and import nothing but each other.
+    .target(name: "Bytes"),
+    .target(name: "Marketplace"),
+    .target(name: "Cluster", dependencies: ["Bytes"]),
+    .target(name: "Wire", dependencies: ["Bytes", "Marketplace", "Cluster"]),
+    .target(name: "WorkerCore", dependencies: ["Bytes", "Marketplace", "Cluster", "Wire"]),
+    .target(name: "DispatcherCore", dependencies: ["Bytes", "Cluster", "Wire"]),
+
+    // C libraries, and the owners above them.
+    .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
+    .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
+    .systemLibrary(name: "CLZ4", providers: [.apt(["liblz4-dev"])]),
+    .target(name: "SQLite", dependencies: ["CSQLite"]),
+    .target(name: "ZeroMQ", dependencies: ["CZeroMQ"]),
+    .target(name: "LZ4", dependencies: ["CLZ4"]),
+
+    // Shells: they act.
+    .target(
+      name: "LarisProtocol",
+      dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")]),
+    .target(name: "ReplicationLog", dependencies: ["Bytes", "Cluster", "LZ4"]),
+    .target(
+      name: "PartitionStore", dependencies: ["Bytes", "Marketplace", "Cluster", "WorkerCore", "SQLite"]),
+    .target(name: "ConfigurationManager", dependencies: ["Cluster", "SQLite"]),
+    .target(
+      name: "NodeSupport",
+      dependencies: ["Bytes", "Cluster", .product(name: "Logging", package: "swift-log")]),
+    .target(
+      name: "WorkerNode",
+      dependencies: [
+        "Bytes", "Cluster", "Marketplace", "Wire", "WorkerCore", "LarisProtocol", "NodeSupport",
+        "PartitionStore", "ReplicationLog", "SQLite", "ZeroMQ",
+      ]),
+    .target(
+      name: "DispatcherNode",
+      dependencies: [
+        "Bytes", "Cluster", "ConfigurationManager", "DispatcherCore", "LarisProtocol", "NodeSupport",
+        "Wire", "ZeroMQ",
+      ]),
+    .target(name: "LarisClient", dependencies: ["Cluster", "LarisProtocol", "Wire", "ZeroMQ"]),
+
+    .executableTarget(
+      name: "laris",
+      dependencies: [
+        "Bytes", "Cluster", "ConfigurationManager", "DispatcherNode", "LarisClient", "LarisProtocol",
+        "NodeSupport", "PartitionStore", "ReplicationLog", "SQLite", "Wire", "WorkerNode",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]),
+    .target(
+      name: "LoadTest",
+      dependencies: [
+        "Bytes", "Cluster", "LarisClient", "LarisProtocol", "Marketplace", "Wire", "ZeroMQ",
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+      ],
+      path: "loadtest/LoadTest"),
+    .executableTarget(
+      name: "laris-loadtest",
+      dependencies: [
+        "LoadTest", "LarisClient",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "loadtest/laris-loadtest"),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,55 @@
+/// What a cluster is, agreed on when it was made.
+package struct ClusterRecord: Equatable, Sendable {
+  /// A UUID. A new configuration store is a new cluster.
+  package var id: String
+  package var name: String
+  package var currency: String
+  /// Never changes: keys are hashed over it.
+  package var partitions: Int
+  package var replicas: Int
+  /// Partitions are placed once so many workers have joined.
+  package var initialWorkers: Int
+  package var reserveMilliseconds: UInt64
+  package var feeBasisPoints: UInt32
+  /// How long request ids are remembered.
+  package var requestWindowMilliseconds: Int64
+  package var createdAt: Int64
+
+  package init(
+    id: String, name: String, currency: String, partitions: Int, replicas: Int, initialWorkers: Int,
+    reserveMilliseconds: UInt64, feeBasisPoints: UInt32, requestWindowMilliseconds: Int64, createdAt: Int64
+  ) {
+    self.id = id
+    self.name = name
+    self.currency = currency
+    self.partitions = partitions
+    self.replicas = replicas
+    self.initialWorkers = initialWorkers
+    self.reserveMilliseconds = reserveMilliseconds
+    self.feeBasisPoints = feeBasisPoints
+    self.requestWindowMilliseconds = requestWindowMilliseconds
+    self.createdAt = createdAt
+  }
+}
+
+/// A group's configuration: who serves a partition, since when.
+package struct GroupRecord: Equatable, Sendable {
+  package var partition: PartitionID
+  package var epoch: Epoch
+  /// Name of the node; nil: not placed yet.
+  package var primary: String?
+  /// Of the primary's process when it took this epoch.
+  package var incarnation: Incarnation
+  /// It has served: its data exists somewhere, and nobody may begin it anew.
+  package var isOpened: Bool
+
+  package init(
+    partition: PartitionID, epoch: Epoch, primary: String?, incarnation: Incarnation, isOpened: Bool
+  ) {
+    self.isOpened = isOpened
+    self.partition = partition
+    self.epoch = epoch
+    self.primary = primary
+    self.incarnation = incarnation
+  }
+}

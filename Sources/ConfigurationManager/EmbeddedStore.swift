@@ -1,0 +1,129 @@
+import Cluster
+import SQLite
+
+/// The configuration of a cluster on one machine: a SQLite file in its dispatcher's data folder.
+package final class EmbeddedStore: ConfigurationManager {
+  package enum Failure: Error, CustomStringConvertible {
+    case exists(String)
+    case missing(String)
+    package var description: String {
+      switch self {
+      case .exists(let path): "\(path) exists: this folder holds a cluster already"
+      case .missing(let path):
+        "\(path) does not exist: this folder holds no cluster yet; run: laris cluster init --data FOLDER"
+      }
+    }
+  }
+
+  private let database: Database
+
+  private static let schema = """
+    CREATE TABLE cluster (
+      id TEXT NOT NULL, name TEXT NOT NULL, currency TEXT NOT NULL, partitions INTEGER NOT NULL,
+      replicas INTEGER NOT NULL, initial_workers INTEGER NOT NULL, reserve_milliseconds INTEGER NOT NULL,
+      fee_basis_points INTEGER NOT NULL, request_window_milliseconds INTEGER NOT NULL,
+      created_at INTEGER NOT NULL
+    );
+    CREATE TABLE groups (
+      partition INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, primary_node TEXT, incarnation INTEGER NOT NULL,
+      opened INTEGER NOT NULL
+    );
+    CREATE TABLE history (
+      partition INTEGER NOT NULL, epoch INTEGER NOT NULL, primary_node TEXT, at INTEGER NOT NULL,
+      why TEXT NOT NULL, PRIMARY KEY (partition, epoch)
+    ) WITHOUT ROWID;
+    """
+
+  /// Makes a new cluster's store at `path`.
+  ///
+  /// - Throws: `exists`, or what SQLite says; no half of a store is left.
+  package static func create(_ path: String, _ cluster: ClusterRecord, exists: Bool) throws {
+    guard !exists else { throw Failure.exists(path) }
+    let database = try Database(path, mode: .readWrite)
+    try database.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
+    try database.transaction {
+      try database.execute(schema)
+      let insert = try database.prepare("INSERT INTO cluster VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")
+      insert.bind(1, cluster.id)
+      insert.bind(2, cluster.name)
+      insert.bind(3, cluster.currency)
+      insert.bind(4, Int64(cluster.partitions))
+      insert.bind(5, Int64(cluster.replicas))
+      insert.bind(6, Int64(cluster.initialWorkers))
+      insert.bind(7, cluster.reserveMilliseconds)
+      insert.bind(8, Int64(cluster.feeBasisPoints))
+      insert.bind(9, cluster.requestWindowMilliseconds)
+      insert.bind(10, cluster.createdAt)
+      try insert.run()
+      let group = try database.prepare("INSERT INTO groups VALUES (?1, 0, NULL, 0, 0)")
+      for partition in 0..<cluster.partitions {
+        group.bind(1, Int64(partition))
+        try group.run()
+      }
+    }
+  }
+
+  /// Opens the store at `path`.
+  package init(_ path: String, exists: Bool) throws {
+    guard exists else { throw Failure.missing(path) }
+    database = try Database(path, mode: .readWrite)
+    try database.execute("PRAGMA synchronous=FULL")
+  }
+
+  package func cluster() throws -> ClusterRecord {
+    let read = try database.prepare("SELECT * FROM cluster")
+    guard try read.step() else { throw Failure.missing(database.path) }
+    return ClusterRecord(
+      id: read.text(0), name: read.text(1), currency: read.text(2), partitions: Int(read.int64(3)),
+      replicas: Int(read.int64(4)), initialWorkers: Int(read.int64(5)), reserveMilliseconds: read.uint64(6),
+      feeBasisPoints: UInt32(truncatingIfNeeded: read.int64(7)), requestWindowMilliseconds: read.int64(8),
+      createdAt: read.int64(9))
+  }
+
+  package func groups() throws -> [GroupRecord] {
+    let read = try database.prepare(
+      "SELECT partition, epoch, primary_node, incarnation, opened FROM groups ORDER BY partition")
+    var groups: [GroupRecord] = []
+    while try read.step() {
+      groups.append(
+        GroupRecord(
+          partition: PartitionID(UInt16(truncatingIfNeeded: read.int64(0))), epoch: Epoch(read.uint64(1)),
+          primary: read.isNull(2) ? nil : read.text(2), incarnation: Incarnation(read.uint64(3)),
+          isOpened: read.int64(4) != 0))
+    }
+    return groups
+  }
+
+  package func change(_ record: GroupRecord, why: String, at time: Int64) throws -> Bool {
+    precondition(record.epoch.rawValue > 0)
+    var changed = false
+    try database.transaction {
+      let update = try database.prepare(
+        """
+        UPDATE groups SET epoch = ?2, primary_node = ?3, incarnation = ?4
+        WHERE partition = ?1 AND epoch = ?2 - 1
+        """)
+      update.bind(1, Int64(record.partition.rawValue))
+      update.bind(2, record.epoch.rawValue)
+      if let primary = record.primary { update.bind(3, primary) } else { update.bindNull(3) }
+      update.bind(4, record.incarnation.rawValue)
+      try update.run()
+      changed = database.changes == 1
+      guard changed else { return }
+      let note = try database.prepare("INSERT INTO history VALUES (?1,?2,?3,?4,?5)")
+      note.bind(1, Int64(record.partition.rawValue))
+      note.bind(2, record.epoch.rawValue)
+      if let primary = record.primary { note.bind(3, primary) } else { note.bindNull(3) }
+      note.bind(4, time)
+      note.bind(5, why)
+      try note.run()
+    }
+    return changed
+  }
+
+  package func markOpened(_ partition: PartitionID) throws {
+    let update = try database.prepare("UPDATE groups SET opened = 1 WHERE partition = ?1")
+    update.bind(1, Int64(partition.rawValue))
+    try update.run()
+  }
+}

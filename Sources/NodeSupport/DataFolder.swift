@@ -1,0 +1,87 @@
+import Foundation
+
+/// A node's folder: one process at a time, of one node of one cluster.
+package final class DataFolder {
+  package let path: String
+  private let lock: Int32
+
+  /// What the folder is, in `laris.json`.
+  package struct Identity: Codable, Equatable, Sendable {
+    /// "dispatcher" or "worker".
+    package var kind: String
+    package var cluster: String
+    package var node: String
+    package init(kind: String, cluster: String, node: String) {
+      self.kind = kind
+      self.cluster = cluster
+      self.node = node
+    }
+  }
+
+  /// Takes the folder for this process.
+  ///
+  /// - Parameter create: make the folder if it is missing.
+  /// - Throws: ``NodeError``: it is missing, can't be written, or another process has it.
+  package init(_ path: String, create: Bool) throws {
+    var isDirectory: ObjCBool = false
+    if FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) {
+      guard isDirectory.boolValue else {
+        throw NodeError(.usage, "\(path) is not a folder; name a folder with --data")
+      }
+    } else if create {
+      do {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+      } catch {
+        throw NodeError(.no, "the data folder \(path) can't be made: \(error.localizedDescription)")
+      }
+    } else {
+      throw NodeError(
+        .usage,
+        "the data folder \(path) does not exist; make a cluster with: laris cluster init --data \(path)")
+    }
+    let lockPath = path + "/lock"
+    let lock = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+    guard lock >= 0 else {
+      throw NodeError(.no, "\(lockPath) can't be opened: \(String(cString: strerror(errno)))")
+    }
+    guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
+      let holder = (try? String(contentsOfFile: lockPath, encoding: .utf8))?
+        .trimmingCharacters(in: .whitespacesAndNewlines)
+      close(lock)
+      throw NodeError(
+        .no, "the data folder \(path) is in use by another process\(holder.map { " (pid \($0))" } ?? "")")
+    }
+    let pid = Array("\(getpid())\n".utf8)
+    guard ftruncate(lock, 0) == 0, pwrite(lock, pid, pid.count, 0) == pid.count else {
+      close(lock)
+      throw NodeError(.no, "\(lockPath) can't be written: \(String(cString: strerror(errno)))")
+    }
+    self.path = path
+    self.lock = lock
+  }
+
+  deinit { close(lock) }
+
+  private var identityPath: String { path + "/laris.json" }
+
+  /// nil: the folder is new.
+  package func identity() throws -> Identity? {
+    guard FileManager.default.fileExists(atPath: identityPath) else { return nil }
+    do {
+      return try JSONDecoder().decode(Identity.self, from: Data(contentsOf: URL(fileURLWithPath: identityPath)))
+    } catch {
+      throw NodeError(.no, "\(identityPath) can't be read: \(error)")
+    }
+  }
+
+  /// Notes what the folder is from now on.
+  package func setIdentity(_ identity: Identity) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+    do {
+      try encoder.encode(identity).write(to: URL(fileURLWithPath: identityPath), options: .atomic)
+    } catch {
+      throw NodeError(.no, "\(identityPath) can't be written: \(error.localizedDescription)")
+    }
+  }
+}

@@ -1,0 +1,75 @@
+import Foundation
+import Synchronization
+
+/// A thread of a node's own, with a name; hot loops stay off the cooperative pool.
+package final class NodeThread: Sendable {
+  private let done = Mutex(false)
+  private let finished = DispatchSemaphore(value: 0)
+
+  /// Starts `body` on a new thread.
+  package init(_ name: String, _ body: @escaping @Sendable () -> Void) {
+    let thread = Thread { [self] in
+      body()
+      done.withLock { $0 = true }
+      finished.signal()
+    }
+    thread.name = name
+    thread.stackSize = 1 << 20
+    thread.start()
+  }
+
+  package var isDone: Bool { done.withLock { $0 } }
+
+  /// Waits until `body` has returned.
+  package func join() {
+    finished.wait()
+    finished.signal()
+  }
+}
+
+/// Something that is asked to stop, once, by whoever; loops look at it every turn.
+package final class StopFlag: Sendable {
+  private let flag = Atomic(false)
+  package init() {}
+  package func set() { flag.store(true, ordering: .releasing) }
+  package var isSet: Bool { flag.load(ordering: .acquiring) }
+}
+
+/// SIGTERM and SIGINT as a ``StopFlag``: the node drains and exits 0.
+package enum Signals {
+  /// Call on the main thread before any other is made, so that all of them leave the signals alone.
+  package static func block() {
+    var set = sigset_t()
+    sigemptyset(&set)
+    sigaddset(&set, SIGTERM)
+    sigaddset(&set, SIGINT)
+    pthread_sigmask(SIG_BLOCK, &set, nil)
+    signal(SIGPIPE, SIG_IGN)
+  }
+
+  /// Sets `flag` when a signal comes. A second one ends the process at once.
+  package static func stop(_ flag: StopFlag) {
+    _ = NodeThread("signals") {
+      var set = sigset_t()
+      sigemptyset(&set)
+      sigaddset(&set, SIGTERM)
+      sigaddset(&set, SIGINT)
+      var received: Int32 = 0
+      while sigwait(&set, &received) == 0 {
+        if flag.isSet { _exit(130) }
+        flag.set()
+      }
+    }
+  }
+
+  /// Sets `flag` when the process's parent goes, so that nothing is left behind.
+  package static func followParent(_ flag: StopFlag) {
+    let parent = getppid()
+    _ = NodeThread("parent") {
+      while !flag.isSet {
+        if getppid() != parent { flag.set() }
+        usleep(100_000)
+      }
+    }
+  }
+}

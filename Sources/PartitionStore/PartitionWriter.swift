@@ -1,0 +1,253 @@
+import Bytes
+import Cluster
+import Marketplace
+import SQLite
+import WorkerCore
+
+/// Where a partition's tables stand.
+package struct StoreState: Equatable, Sendable {
+  package var applied: SequenceNumber
+  package var time: Int64
+  package var ordersPlaced: UInt64
+}
+
+/// The one connection that writes a partition's file, and checkpoints its WAL.
+///
+/// Write-ahead log with `synchronous=NORMAL`: commits don't sync, since the replication log
+/// is the truth; the file survives a power loss, at some earlier commit.
+package struct PartitionWriter: ~Copyable {
+  private let database: Database
+  private let statements: Statements
+  /// Entries up to here survive a power loss in SQLite alone, so their log may go.
+  package private(set) var durable: SequenceNumber
+
+  /// Opens or creates the file at `path`.
+  ///
+  /// - Throws: ``StoreError`` or `SQLiteError`; nothing was changed.
+  package init(path: String, cluster: String, partition: PartitionID) throws {
+    let database = try Database(path, mode: .readWrite)
+    try database.execute(
+      """
+      PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;
+      PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY;
+      """)
+    try database.transaction {
+      try database.execute(Schema.sql)
+      try Self.identify(database, path: path, cluster: cluster, partition: partition)
+    }
+    let state = try Self.state(of: database)
+    _ = try database.checkpoint()
+    let statements = try Statements(database)
+    self.durable = state.applied
+    self.statements = statements
+    self.database = database
+  }
+
+  private static func identify(
+    _ database: borrowing Database, path: String, cluster: String, partition: PartitionID
+  ) throws {
+    let read = try database.prepare("SELECT key, value FROM meta")
+    var found: [String: String] = [:]
+    while try read.step() { found[read.text(0)] = read.text(1) }
+    if let format = found["format"].flatMap({ Int64($0) }), format > Int64(Schema.version) {
+      throw StoreError.unsupportedVersion(path: path, version: format)
+    }
+    if let other = found["cluster"], other != cluster {
+      throw StoreError.foreign(path: path, what: "it is of cluster \(other), not of \(cluster)")
+    }
+    if let other = found["partition"], other != "\(partition.rawValue)" {
+      throw StoreError.foreign(path: path, what: "it is of partition \(other), not of \(partition.rawValue)")
+    }
+    guard found.isEmpty else { return }
+    let write = try database.prepare("INSERT INTO meta (key, value) VALUES (?1, ?2)")
+    write.bind(1, "cluster")
+    write.bind(2, cluster)
+    try write.run()
+    for (key, value) in [
+      ("format", Int64(Schema.version)), ("partition", Int64(partition.rawValue)), ("applied_sn", 0),
+      ("time", 0), ("orders_placed", 0),
+    ] {
+      write.bind(1, key)
+      write.bind(2, value)
+      try write.run()
+    }
+  }
+
+  static func state(of database: borrowing Database) throws(SQLiteError) -> StoreState {
+    let read = try database.prepare("SELECT value FROM meta WHERE key = ?1")
+    func value(_ key: String) throws(SQLiteError) -> Int64 {
+      read.bind(1, key)
+      defer { read.reset() }
+      return try read.step() ? read.int64(0) : 0
+    }
+    return StoreState(
+      applied: SequenceNumber(UInt64(bitPattern: try value("applied_sn"))), time: try value("time"),
+      ordersPlaced: UInt64(bitPattern: try value("orders_placed")))
+  }
+
+  private struct Statements: ~Copyable {
+    let meta, shop, sku, order, payment, account, transfer, request, forget: Statement
+
+    init(_ database: borrowing Database) throws {
+      let meta = try database.prepare("UPDATE meta SET value = ?2 WHERE key = ?1")
+      let shop = try database.prepare("INSERT OR REPLACE INTO shops VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")
+      let sku = try database.prepare("INSERT OR REPLACE INTO skus VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)")
+      let order = try database.prepare(
+        """
+        INSERT OR REPLACE INTO orders VALUES
+          (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)
+        """)
+      let payment = try database.prepare(
+        "INSERT OR REPLACE INTO payments VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)")
+      let account = try database.prepare("INSERT OR REPLACE INTO accounts VALUES (?1,?2,?3)")
+      let transfer = try database.prepare(
+        "INSERT OR REPLACE INTO transfers VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")
+      let request = try database.prepare("INSERT OR REPLACE INTO requests VALUES (?1,?2,?3,?4,?5)")
+      let forget = try database.prepare(
+        """
+        DELETE FROM requests WHERE request_id IN
+          (SELECT request_id FROM requests WHERE request_id < ?1 LIMIT 20000)
+        """)
+      self.meta = meta
+      self.shop = shop
+      self.sku = sku
+      self.order = order
+      self.payment = payment
+      self.account = account
+      self.transfer = transfer
+      self.request = request
+      self.forget = forget
+    }
+  }
+
+  /// Writes every row of a checkpoint, and how far it goes, in one transaction.
+  ///
+  /// - Throws: ``StoreError`` or `SQLiteError`; the file holds the checkpoint before.
+  package mutating func write(_ checkpoint: Checkpoint) throws {
+    try database.transaction {
+      for shop in checkpoint.shops { try write(shop) }
+      for sku in checkpoint.skus { try write(sku) }
+      for order in checkpoint.orders { try write(order) }
+      for payment in checkpoint.payments { try write(payment) }
+      for account in checkpoint.accounts {
+        statements.account.bind(1, account.key.kind.name)
+        statements.account.bind(2, account.key.owner)
+        statements.account.bind(3, account.balance)
+        try statements.account.run()
+      }
+      for transfer in checkpoint.transfers { try write(transfer) }
+      try write(checkpoint.requests)
+      statements.forget.bind(
+        1, high: checkpoint.forgetRequestsBefore.high, low: checkpoint.forgetRequestsBefore.low)
+      try statements.forget.run()
+      for (key, value) in [
+        ("applied_sn", Int64(bitPattern: checkpoint.applied.rawValue)), ("time", checkpoint.time),
+        ("orders_placed", Int64(bitPattern: checkpoint.ordersPlaced)),
+      ] {
+        statements.meta.bind(1, key)
+        statements.meta.bind(2, value)
+        try statements.meta.run()
+      }
+    }
+    if try database.checkpoint() { durable = checkpoint.applied }
+  }
+
+  private func write(_ shop: Shop) throws(SQLiteError) {
+    statements.shop.bind(1, shop.id)
+    statements.shop.bind(2, shop.name)
+    statements.shop.bind(3, shop.city)
+    statements.shop.bind(4, shop.province)
+    statements.shop.bind(5, shop.market)
+    statements.shop.bind(6, shop.category)
+    statements.shop.bind(7, shop.origin.spelling)
+    statements.shop.bind(8, shop.status.spelling)
+    statements.shop.bind(9, blob: shop.ownerHash)
+    statements.shop.bind(10, shop.registeredAt)
+    try statements.shop.run()
+  }
+
+  private func write(_ sku: SKU) throws(SQLiteError) {
+    statements.sku.bind(1, sku.shop)
+    statements.sku.bind(2, sku.sku)
+    statements.sku.bind(3, sku.name)
+    statements.sku.bind(4, sku.price)
+    statements.sku.bind(5, sku.onHand)
+    statements.sku.bind(6, sku.reserved)
+    statements.sku.bind(7, sku.consumed)
+    statements.sku.bind(8, sku.writtenOff)
+    statements.sku.bind(9, sku.given)
+    try statements.sku.run()
+  }
+
+  private func write(_ order: Order) throws(SQLiteError) {
+    statements.order.bind(1, order.id.sequenceNumber)
+    statements.order.bind(2, high: order.id.high, low: order.id.low)
+    statements.order.bind(3, order.shop)
+    statements.order.bind(4, order.buyer)
+    statements.order.bind(5, order.channel)
+    statements.order.bind(6, order.reference)
+    statements.order.bind(7, order.state.spelling)
+    statements.order.bind(8, LinesText.write(order.lines))
+    statements.order.bind(9, order.goods)
+    statements.order.bind(10, order.shippingFee)
+    statements.order.bind(11, order.total)
+    statements.order.bind(12, order.received)
+    statements.order.bind(13, order.held)
+    statements.order.bind(14, order.refunded)
+    statements.order.bind(15, order.released)
+    statements.order.bind(16, order.fee)
+    statements.order.bind(17, order.placedAt)
+    statements.order.bind(18, order.expiresAt)
+    statements.order.bind(19, order.paidAt)
+    statements.order.bind(20, order.shippedAt)
+    statements.order.bind(21, order.deliveredAt)
+    statements.order.bind(22, order.endedAt)
+    statements.order.bind(23, order.state == .cancelled ? order.cancelledBy.spelling : "")
+    statements.order.bind(24, order.cancelReason)
+    try statements.order.run()
+  }
+
+  private func write(_ payment: Payment) throws(SQLiteError) {
+    statements.payment.bind(1, payment.provider)
+    statements.payment.bind(2, payment.reference)
+    statements.payment.bind(3, high: payment.order.high, low: payment.order.low)
+    statements.payment.bind(4, payment.amount)
+    statements.payment.bind(5, payment.method.spelling)
+    statements.payment.bind(6, Int64(payment.instalments))
+    statements.payment.bind(7, payment.settlement.spelling)
+    statements.payment.bind(8, payment.held)
+    statements.payment.bind(9, payment.refunded)
+    statements.payment.bind(10, payment.outstanding)
+    statements.payment.bind(11, payment.stateAfter.spelling)
+    statements.payment.bind(12, payment.rejectedReason)
+    statements.payment.bind(13, payment.settledAt)
+    try statements.payment.run()
+  }
+
+  private func write(_ transfer: Transfer) throws(SQLiteError) {
+    statements.transfer.bind(1, transfer.sequenceNumber)
+    statements.transfer.bind(2, Int64(transfer.number))
+    statements.transfer.bind(3, transfer.debit.kind.name)
+    statements.transfer.bind(4, transfer.debit.owner)
+    statements.transfer.bind(5, transfer.credit.kind.name)
+    statements.transfer.bind(6, transfer.credit.owner)
+    statements.transfer.bind(7, transfer.amount)
+    statements.transfer.bind(8, transfer.why.name)
+    statements.transfer.bind(9, high: transfer.order.high, low: transfer.order.low)
+    statements.transfer.bind(10, transfer.at)
+    try statements.transfer.run()
+  }
+
+  private func write(_ requests: FrozenRequests) throws(SQLiteError) {
+    for row in requests.rows {
+      statements.request.bind(1, high: row.id.high, low: row.id.low)
+      statements.request.bind(2, row.sequenceNumber)
+      statements.request.bind(3, row.fingerprint)
+      statements.request.bind(4, Int64(row.code))
+      requests.bodies.withUnsafeBytes { bodies in
+        statements.request.bind(5, blob: UnsafeRawBufferPointer(rebasing: bodies[row.bodyStart..<row.bodyEnd]))
+      }
+      try statements.request.run()
+    }
+  }
+}

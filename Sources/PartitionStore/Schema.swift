@@ -1,0 +1,66 @@
+/// The tables of a partition. docs/FORMATS.md explains them to whoever reads them with sqlite3.
+enum Schema {
+  static let version = 1
+
+  static let sql = """
+    CREATE TABLE IF NOT EXISTS meta (
+      key TEXT PRIMARY KEY, value
+    ) WITHOUT ROWID;
+
+    CREATE TABLE IF NOT EXISTS shops (
+      shop_id INTEGER PRIMARY KEY, name TEXT NOT NULL, city TEXT NOT NULL, province TEXT NOT NULL,
+      market TEXT NOT NULL, category TEXT NOT NULL, origin TEXT NOT NULL, status TEXT NOT NULL,
+      owner_hash BLOB NOT NULL, registered_at INTEGER NOT NULL
+    );
+
+    CREATE TABLE IF NOT EXISTS skus (
+      shop_id INTEGER NOT NULL, sku_id INTEGER NOT NULL, name TEXT NOT NULL, price INTEGER NOT NULL,
+      on_hand INTEGER NOT NULL, reserved INTEGER NOT NULL, consumed INTEGER NOT NULL,
+      written_off INTEGER NOT NULL, given INTEGER NOT NULL,
+      PRIMARY KEY (shop_id, sku_id)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE IF NOT EXISTS orders (
+      sn INTEGER PRIMARY KEY, order_id BLOB NOT NULL, shop_id INTEGER NOT NULL, buyer_id INTEGER NOT NULL,
+      channel TEXT NOT NULL, reference TEXT NOT NULL, state TEXT NOT NULL, lines TEXT NOT NULL,
+      goods INTEGER NOT NULL, shipping_fee INTEGER NOT NULL, total INTEGER NOT NULL,
+      received INTEGER NOT NULL, held INTEGER NOT NULL, refunded INTEGER NOT NULL,
+      released INTEGER NOT NULL, fee INTEGER NOT NULL, placed_at INTEGER NOT NULL,
+      expires_at INTEGER NOT NULL, paid_at INTEGER NOT NULL, shipped_at INTEGER NOT NULL,
+      delivered_at INTEGER NOT NULL, ended_at INTEGER NOT NULL, cancelled_by TEXT NOT NULL,
+      cancel_reason TEXT NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS orders_unpaid ON orders (expires_at) WHERE state = 'placed';
+
+    CREATE VIEW IF NOT EXISTS order_lines AS
+      SELECT o.sn AS sn, o.order_id AS order_id, o.shop_id AS shop_id, o.state AS state,
+        line.key AS line, json_extract(line.value, '$[0]') AS sku_id,
+        json_extract(line.value, '$[1]') AS quantity, json_extract(line.value, '$[2]') AS unit_price
+      FROM orders o, json_each(o.lines) line;
+
+    CREATE TABLE IF NOT EXISTS payments (
+      provider TEXT NOT NULL, reference TEXT NOT NULL, order_id BLOB NOT NULL, amount INTEGER NOT NULL,
+      method TEXT NOT NULL, instalments INTEGER NOT NULL, settlement TEXT NOT NULL, held INTEGER NOT NULL,
+      refunded INTEGER NOT NULL, outstanding INTEGER NOT NULL, state_after TEXT NOT NULL,
+      rejected_reason TEXT NOT NULL, settled_at INTEGER NOT NULL,
+      PRIMARY KEY (provider, reference)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE IF NOT EXISTS accounts (
+      kind TEXT NOT NULL, owner INTEGER NOT NULL, balance INTEGER NOT NULL,
+      PRIMARY KEY (kind, owner)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE IF NOT EXISTS transfers (
+      sn INTEGER NOT NULL, number INTEGER NOT NULL, debit TEXT NOT NULL, debit_owner INTEGER NOT NULL,
+      credit TEXT NOT NULL, credit_owner INTEGER NOT NULL, amount INTEGER NOT NULL, why TEXT NOT NULL,
+      order_id BLOB NOT NULL, at INTEGER NOT NULL,
+      PRIMARY KEY (sn, number)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE IF NOT EXISTS requests (
+      request_id BLOB PRIMARY KEY, sn INTEGER NOT NULL, fingerprint INTEGER NOT NULL,
+      code INTEGER NOT NULL, answer BLOB NOT NULL
+    ) WITHOUT ROWID;
+    """
+}

@@ -1,0 +1,36 @@
+/// Why a log can't be opened or written.
+package enum LogError: Error, CustomStringConvertible {
+  /// A system call failed. After a failed sync or write the log is poisoned: the process must end.
+  case io(operation: String, path: String, code: Int32, message: String)
+  /// Something was synced here and is not what was written.
+  case damaged(path: String, offset: Int, what: String)
+  /// Written by a newer program.
+  case unsupportedVersion(path: String, version: UInt16)
+  /// The files belong together with something else.
+  case foreign(path: String, what: String)
+  /// Segments are missing between two that are there.
+  case gap(path: String, expected: UInt64, found: UInt64)
+  /// What was replayed can't be used.
+  case replay(path: String, offset: Int, what: String)
+
+  package var isDiskFull: Bool {
+    if case .io(_, _, let code, _) = self { code == 28 } else { false }  // ENOSPC
+  }
+
+  package var description: String {
+    switch self {
+    case .io(let operation, let path, _, let message): "\(operation) \(path): \(message)"
+    case .damaged(let path, let offset, let what):
+      "\(path) is damaged at byte \(offset): \(what). What was written there was synced and may have "
+        + "been acknowledged, so it is not skipped. Keep the file, and restore the partition from a copy."
+    case .unsupportedVersion(let path, let version):
+      "\(path) has format version \(version), which is newer than this program. Start a newer laris."
+    case .foreign(let path, let what): "\(path) does not belong here: \(what)"
+    case .gap(let path, let expected, let found):
+      "\(path) begins at entry \(found), but entry \(expected) is missing before it. "
+        + "Put the missing segment back, or restore the partition from a copy."
+    case .replay(let path, let offset, let what):
+      "\(path), block at byte \(offset), can't be replayed: \(what)"
+    }
+  }
+}

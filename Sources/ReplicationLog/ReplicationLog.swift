@@ -1,0 +1,272 @@
+import Bytes
+import Cluster
+import LZ4
+
+/// A partition's log on disk: segments of blocks, appended, synced, trimmed. One thread's.
+///
+/// Invariant: `synced <= last`. What is synced survives; what is not may be cut at the next start.
+package struct ReplicationLog: ~Copyable {
+  package struct Identity: Sendable {
+    /// A hash of the cluster's id.
+    package let cluster: UInt64
+    package let partition: PartitionID
+    package init(cluster: UInt64, partition: PartitionID) {
+      self.cluster = cluster
+      self.partition = partition
+    }
+  }
+
+  package let directory: String
+  private let identity: Identity
+  private let segmentBytes: Int
+
+  /// Last entry that was appended.
+  package private(set) var last: SequenceNumber
+  /// Last entry that survives whatever happens.
+  package private(set) var synced: SequenceNumber
+  /// Names the log up to ``last``.
+  package private(set) var hash: UInt64
+  /// Bytes of blocks that were appended or found since the log was opened.
+  package private(set) var bytesAppended: UInt64 = 0
+
+  private var segments: [Segment]
+  private var file: SegmentFile
+  private var offset: Int
+  private var header: SegmentHeader
+  private var headerBytes = ByteWriter(capacity: BlockHeader.size)
+  private let scratch: Scratch
+
+  private struct Segment {
+    let name: String
+    let first: SequenceNumber
+  }
+
+  private static func name(_ first: SequenceNumber) -> String {
+    let digits = String(first.rawValue)
+    return String(repeating: "0", count: 20 - digits.count) + digits + ".lz4"
+  }
+  private static let spareName = "spare"
+
+  /// Opens the log in `directory`, which exists, or begins one there; cuts a torn tail.
+  ///
+  /// - Parameters:
+  ///   - applied: entries up to here are not needed; the log must go on from there.
+  ///   - replay: gets every block that has later entries, in order.
+  /// - Throws: `damaged` and the like: nothing was changed. What `replay` throws.
+  package init(
+    directory: String, identity: Identity, applied: SequenceNumber,
+    segmentBytes: Int = SegmentFormat.segmentBytesDefault,
+    replay: (BlockHeader, UnsafeRawBufferPointer) throws -> Void
+  ) throws {
+    var names = try SegmentFile.names(in: directory, suffix: ".lz4")
+    if names.isEmpty {
+      let header = SegmentHeader(
+        partition: identity.partition, segmentBytes: UInt32(segmentBytes), use: 1, first: applied.next,
+        previousHash: 0, cluster: identity.cluster)
+      try Self.begin(header, in: directory)
+      names = [Self.name(applied.next)]
+    }
+    var segments: [Segment] = []
+    var found: SegmentScan?
+    for (index, name) in names.enumerated() {
+      let path = directory + "/" + name
+      let contents = try SegmentFile(path, .read).contents()
+      let scan = try contents.withUnsafeBytes { bytes in
+        try SegmentScan(bytes, path: path, isLast: index == names.count - 1) { block, offset, entries in
+          guard block.count > 0, block.last > applied else { return }
+          do {
+            try replay(block, entries)
+          } catch let error as LogError {
+            throw error
+          } catch {
+            throw LogError.replay(path: path, offset: offset, what: "\(error)")
+          }
+        }
+      }
+      guard scan.header.cluster == identity.cluster else {
+        throw LogError.foreign(path: path, what: "it is of another cluster")
+      }
+      guard scan.header.partition == identity.partition else {
+        throw LogError.foreign(path: path, what: "it is of partition \(scan.header.partition)")
+      }
+      if let before = found {
+        guard scan.header.first == before.next else {
+          throw LogError.gap(path: path, expected: before.next.rawValue, found: scan.header.first.rawValue)
+        }
+        guard scan.header.previousHash == before.hash else {
+          throw LogError.damaged(path: path, offset: 0, what: "it does not follow the segment before it")
+        }
+      } else if scan.header.first > applied.next {
+        throw LogError.gap(path: path, expected: applied.next.rawValue, found: scan.header.first.rawValue)
+      }
+      segments.append(Segment(name: name, first: scan.header.first))
+      found = scan
+    }
+    guard let scan = found, let segment = segments.last else { preconditionFailure("a log has a segment") }
+    let file = try SegmentFile(directory + "/" + segment.name, .update)
+    let offset: Int
+    switch scan.end {
+    case .clean(let end): offset = end
+    case .torn(let end, _):
+      offset = end
+      try Self.writeRest(file, at: end, segmentBytes: try file.size())
+    }
+    let last = SequenceNumber(scan.next.rawValue - 1)
+    guard last >= applied else {
+      throw LogError.damaged(
+        path: directory + "/" + segment.name, offset: offset,
+        what: "the log ends at entry \(last), but SQLite holds entry \(applied)")
+    }
+    // What was read may not be synced yet: the process before may have died in between.
+    try file.sync()
+    self.directory = directory
+    self.identity = identity
+    self.segmentBytes = segmentBytes
+    self.segments = segments
+    header = scan.header
+    self.file = file
+    self.offset = offset
+    self.last = last
+    synced = last
+    hash = scan.hash
+    scratch = Scratch(
+      count: LZ4Frame.bound(SegmentFormat.entriesBytesMax) + BlockHeader.size + SegmentFormat.restSize)
+  }
+
+  /// Where a block is put together.
+  private struct Scratch: ~Copyable {
+    let bytes: UnsafeMutableRawBufferPointer
+    init(count: Int) { bytes = .allocate(byteCount: count, alignment: 4096) }
+    deinit { bytes.deallocate() }
+  }
+
+  /// Appends one block of entries. Not durable until ``sync()``.
+  ///
+  /// - Parameters:
+  ///   - entries: `count` of them, the first being `last + 1`.
+  ///   - time: not less than the block's before it.
+  /// - Throws: `.io`: the log is poisoned, the process must end.
+  package mutating func append(_ entries: UnsafeRawBufferPointer, count: UInt32, tag: Epoch, time: Int64)
+    throws
+  {
+    precondition(entries.count <= SegmentFormat.entriesBytesMax)
+    let frameRoom = UnsafeMutableRawBufferPointer(rebasing: scratch.bytes[BlockHeader.size...])
+    let frameBytes = try LZ4Frame.compress(entries, into: frameRoom)
+    let blockBytes = BlockHeader.size + frameBytes
+    let room = Int(header.segmentBytes) - offset
+    if blockBytes + SegmentFormat.restSize > room { try roll(atLeast: blockBytes) }
+
+    var block = BlockHeader(
+      partition: identity.partition, tag: tag, first: last.next, count: count,
+      entriesBytes: UInt32(entries.count), frameBytes: UInt32(frameBytes), time: time, use: header.use,
+      synced: synced, entriesHash: XXH64.hash(entries), previousHash: hash)
+    headerBytes.removeAll()
+    block.write(into: &headerBytes)
+    scratch.bytes.copyMemory(from: headerBytes.bytes)
+    let rest = Int(header.segmentBytes) - offset - blockBytes - SegmentFormat.restSize
+    scratch.bytes.storeBytes(of: SegmentFormat.restMagic.littleEndian, toByteOffset: blockBytes, as: UInt32.self)
+    scratch.bytes.storeBytes(of: UInt32(rest).littleEndian, toByteOffset: blockBytes + 4, as: UInt32.self)
+    try file.write(
+      UnsafeRawBufferPointer(rebasing: scratch.bytes[..<(blockBytes + SegmentFormat.restSize)]), at: offset)
+    offset += blockBytes
+    bytesAppended += UInt64(blockBytes)
+    last = block.last
+    hash = block.hash
+  }
+
+  /// Makes all that was appended durable. One sync serves every block before it.
+  package mutating func sync() throws(LogError) {
+    try file.sync()
+    synced = last
+  }
+
+  /// Lets go of whole segments with no entry above `sequenceNumber`, which SQLite holds durably,
+  /// but keeps `tailSegments` of them. One becomes the spare, the others are removed.
+  package mutating func trim(through sequenceNumber: SequenceNumber, tailSegments: Int) throws(LogError) {
+    let spare = directory + "/" + Self.spareName
+    while segments.count > tailSegments + 1, segments[1].first.rawValue <= sequenceNumber.rawValue + 1 {
+      let path = directory + "/" + segments.removeFirst().name
+      if SegmentFile.exists(spare) {
+        try SegmentFile.remove(path)
+      } else {
+        try SegmentFile.rename(path, to: spare)
+      }
+    }
+  }
+
+  private mutating func roll(atLeast blockBytes: Int) throws(LogError) {
+    let needed = SegmentHeader.size + blockBytes + SegmentFormat.restSize
+    try sync()
+    let next = SegmentHeader(
+      partition: identity.partition, segmentBytes: UInt32(max(segmentBytes, needed)), use: header.use + 1,
+      first: last.next, previousHash: hash, cluster: identity.cluster)
+    try Self.begin(next, in: directory)
+    let name = Self.name(next.first)
+    file = try SegmentFile(directory + "/" + name, .update)
+    segments.append(Segment(name: name, first: next.first))
+    header = next
+    offset = SegmentHeader.size
+  }
+
+  /// Makes a segment that is durable and empty, out of the spare where there is one.
+  private static func begin(_ header: SegmentHeader, in directory: String) throws(LogError) {
+    let spare = directory + "/" + spareName
+    let path = directory + "/" + name(header.first)
+    let temporary = directory + "/next"
+    var usable = false
+    if SegmentFile.exists(spare) {
+      usable = try SegmentFile(spare, .read).size() == Int(header.segmentBytes)
+    }
+    if usable {
+      try SegmentFile.rename(spare, to: temporary)
+    } else {
+      try prewrite(temporary, bytes: Int(header.segmentBytes))
+    }
+    let file = try SegmentFile(temporary, .update)
+    var writer = ByteWriter(capacity: SegmentHeader.size)
+    header.write(into: &writer)
+    try file.write(writer.bytes, at: 0)
+    try writeRest(file, at: SegmentHeader.size, segmentBytes: Int(header.segmentBytes))
+    try file.sync()
+    try SegmentFile.rename(temporary, to: path)
+    try SegmentFile.syncDirectory(directory)
+  }
+
+  private static func writeRest(_ file: borrowing SegmentFile, at offset: Int, segmentBytes: Int)
+    throws(LogError)
+  {
+    let rest = segmentBytes - offset - SegmentFormat.restSize
+    guard rest >= 0 else { return }
+    var writer = ByteWriter(capacity: SegmentFormat.restSize)
+    writer.append(littleEndian: SegmentFormat.restMagic)
+    writer.append(littleEndian: UInt32(rest))
+    try file.write(writer.bytes, at: offset)
+  }
+
+  /// A file whose blocks all exist, so that a sync of an append need not touch the file system's own data.
+  private static func prewrite(_ path: String, bytes: Int) throws(LogError) {
+    let file = try SegmentFile(path, .create)
+    let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: min(bytes, 1 << 20), alignment: 4096)
+    defer { piece.deallocate() }
+    piece.initializeMemory(as: UInt8.self, repeating: 0)
+    var offset = 0
+    while offset < bytes {
+      let count = min(piece.count, bytes - offset)
+      try file.write(UnsafeRawBufferPointer(rebasing: piece[..<count]), at: offset)
+      offset += count
+    }
+    try file.sync()
+  }
+
+  /// Makes the next segment ahead of time. Called on another thread than the log's: it touches
+  /// only the spare, under a name of its own until it is whole.
+  package static func prepareSpare(
+    in directory: String, segmentBytes: Int = SegmentFormat.segmentBytesDefault
+  ) throws(LogError) {
+    let spare = directory + "/" + spareName
+    guard !SegmentFile.exists(spare) else { return }
+    let temporary = directory + "/spare.new"
+    try prewrite(temporary, bytes: segmentBytes)
+    try SegmentFile.rename(temporary, to: spare)
+  }
+}

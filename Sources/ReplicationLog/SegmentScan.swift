@@ -1,0 +1,141 @@
+import Bytes
+import Cluster
+import LZ4
+
+/// Reads one segment block by block and says how it ends.
+package struct SegmentScan {
+  package enum End: Equatable {
+    /// At `offset` the rest begins, or the file ends: nothing is missing.
+    case clean(offset: Int)
+    /// At `offset` something was begun that was never synced.
+    case torn(offset: Int, what: String)
+  }
+
+  package let header: SegmentHeader
+  package private(set) var end: End
+  /// Where the last block ended: what the next must follow.
+  package private(set) var next: SequenceNumber
+  package private(set) var hash: UInt64
+  package private(set) var time: Int64
+
+  /// Walks `bytes`, the contents of the file at `path`.
+  ///
+  /// - Parameters:
+  ///   - isLast: no later segment was begun, so a torn tail is possible.
+  ///   - body: gets every block's header, its offset, and its entries.
+  /// - Throws: `damaged`, `unsupportedVersion`, or what `body` throws.
+  package init(
+    _ bytes: UnsafeRawBufferPointer, path: String, isLast: Bool,
+    _ body: (BlockHeader, Int, UnsafeRawBufferPointer) throws -> Void
+  ) throws {
+    switch SegmentHeader.read(bytes) {
+    case .header(let found): header = found
+    case .newer(let version): throw LogError.unsupportedVersion(path: path, version: version)
+    case .invalid(let what): throw LogError.damaged(path: path, offset: 0, what: what)
+    }
+    next = header.first
+    hash = header.previousHash
+    time = 0
+    end = .clean(offset: SegmentHeader.size)
+    var offset = SegmentHeader.size
+    scan: while offset < bytes.count {
+      let remaining = UnsafeRawBufferPointer(rebasing: bytes[offset...])
+      switch BlockHeader.read(remaining) {
+      case .rest:
+        // A block of this use beyond the end means that the end is not the end.
+        if let later = Self.laterBlock(bytes, after: offset, use: header.use) {
+          throw LogError.damaged(
+            path: path, offset: offset, what: "block at byte \(later) was written after what is missing here")
+        }
+        break scan
+      case .newer(let version): throw LogError.unsupportedVersion(path: path, version: version)
+      case .invalid(let what):
+        try checkTorn(bytes, offset, path, isLast, what)
+        end = .torn(offset: offset, what: what)
+        return
+      case .header(let block):
+        if let what = wrong(with: block) {
+          // Of an earlier use: never written in this one.
+          if block.use < header.use {
+            try checkTorn(bytes, offset, path, isLast, what)
+            end = .torn(offset: offset, what: what)
+            return
+          }
+          throw LogError.damaged(path: path, offset: offset, what: what)
+        }
+        let frameStart = offset + BlockHeader.size
+        let frame = UnsafeRawBufferPointer(rebasing: bytes[frameStart..<frameStart + Int(block.frameBytes)])
+        do {
+          try Self.withEntries(of: block, frame) { entries in
+            guard let entries else { throw Invalid() }
+            try body(block, offset, entries)
+          }
+        } catch is Invalid {
+          let what = "the block's entries don't match their checksum"
+          try checkTorn(bytes, offset, path, isLast, what)
+          end = .torn(offset: offset, what: what)
+          return
+        }
+        next = SequenceNumber(block.first.rawValue + UInt64(block.count))
+        hash = block.hash
+        time = block.time
+        offset = frameStart + Int(block.frameBytes)
+      }
+    }
+    end = .clean(offset: offset)
+  }
+
+  private struct Invalid: Error {}
+
+  private func wrong(with block: BlockHeader) -> String? {
+    if block.use != header.use { return "the block is of use \(block.use), the segment of \(header.use)" }
+    if block.partition != header.partition { return "the block is of partition \(block.partition)" }
+    if block.first != next { return "the block begins at entry \(block.first), expected \(next)" }
+    if block.previousHash != hash { return "the block does not follow the one before it" }
+    if block.time < time { return "the block's time runs back" }
+    return nil
+  }
+
+  /// Gives the entries, or nil where the frame does not hold what the header says.
+  private static func withEntries(
+    of block: BlockHeader, _ frame: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer?) throws -> Void
+  ) throws {
+    let count = Int(block.entriesBytes)
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, count), alignment: 16)
+    defer { buffer.deallocate() }
+    let entries = UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
+    do {
+      try LZ4Frame.decompress(frame, into: entries)
+    } catch {
+      return try body(nil)
+    }
+    guard XXH64.hash(UnsafeRawBufferPointer(entries)) == block.entriesHash else { return try body(nil) }
+    try body(UnsafeRawBufferPointer(entries))
+  }
+
+  /// What is invalid is damage if something written later shows that it was synced.
+  private func checkTorn(
+    _ bytes: UnsafeRawBufferPointer, _ offset: Int, _ path: String, _ isLast: Bool, _ what: String
+  ) throws(LogError) {
+    guard isLast else { throw .damaged(path: path, offset: offset, what: "\(what); a later segment exists") }
+    if let later = Self.laterBlock(bytes, after: offset, use: header.use) {
+      throw .damaged(path: path, offset: offset, what: "\(what); block at byte \(later) was written later")
+    }
+  }
+
+  /// The next valid block header of the same use after `offset`, wherever it stands.
+  private static func laterBlock(_ bytes: UnsafeRawBufferPointer, after offset: Int, use: UInt64) -> Int? {
+    var place = offset + 1
+    while place + BlockHeader.size <= bytes.count {
+      // "BLCK" stands 8 bytes into a header; memchr on its first byte is fast enough.
+      if bytes[place + 8] == 0x42,
+        case .header(let block) = BlockHeader.read(UnsafeRawBufferPointer(rebasing: bytes[place...])),
+        block.use == use
+      {
+        return place
+      }
+      place += 1
+    }
+    return nil
+  }
+}

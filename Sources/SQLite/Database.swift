@@ -1,0 +1,87 @@
+import CSQLite
+
+/// A connection, owned: closed when it goes. Used by one thread at a time.
+package struct Database: ~Copyable {
+  private let handle: OpaquePointer
+  package let path: String
+
+  package enum Mode: Sendable {
+    /// Creates the file if need be.
+    case readWrite
+    /// Must exist. Never writes, and never checkpoints a WAL, not even when closed.
+    case readOnly
+  }
+
+  /// - Throws: the file can't be opened; nothing was changed.
+  package init(_ path: String, mode: Mode) throws(SQLiteError) {
+    handle = try Self.open(path, mode)
+    self.path = path
+  }
+
+  private static func open(_ path: String, _ mode: Mode) throws(SQLiteError) -> OpaquePointer {
+    var handle: OpaquePointer?
+    let flags: Int32
+    switch mode {
+    case .readWrite: flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX
+    case .readOnly: flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX
+    }
+    let code = sqlite3_open_v2(path, &handle, flags, nil)
+    guard code == SQLITE_OK, let handle else {
+      let message = handle.map { String(cString: sqlite3_errmsg($0)) } ?? "out of memory"
+      sqlite3_close_v2(handle)
+      throw SQLiteError(code: code, message: message, operation: "open \(path)")
+    }
+    sqlite3_extended_result_codes(handle, 1)
+    sqlite3_busy_timeout(handle, 5_000)
+    return handle
+  }
+
+  deinit { sqlite3_close_v2(handle) }
+
+  /// Runs statements that return nothing of interest.
+  package func execute(_ sql: String) throws(SQLiteError) {
+    let code = sqlite3_exec(handle, sql, nil, nil, nil)
+    guard code == SQLITE_OK else { throw error(sql) }
+  }
+
+  package func prepare(_ sql: String) throws(SQLiteError) -> Statement {
+    var statement: OpaquePointer?
+    let code = sqlite3_prepare_v3(
+      handle, sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &statement, nil)
+    guard code == SQLITE_OK, let statement else { throw error(sql) }
+    return Statement(statement, sql)
+  }
+
+  /// Runs `body` in a transaction; an error rolls it back.
+  package func transaction(_ body: () throws -> Void) throws {
+    try execute("BEGIN IMMEDIATE")
+    do {
+      try body()
+      try execute("COMMIT")
+    } catch {
+      try? execute("ROLLBACK")
+      throw error
+    }
+  }
+
+  /// Rows that the last statement changed.
+  package var changes: Int { Int(sqlite3_changes64(handle)) }
+
+  /// Moves what it can of the WAL into the file, with both synced, without waiting for readers.
+  ///
+  /// - Returns: whether all of it was moved.
+  package func checkpoint() throws(SQLiteError) -> Bool {
+    var inLog: Int32 = 0
+    var moved: Int32 = 0
+    let code = sqlite3_wal_checkpoint_v2(handle, nil, SQLITE_CHECKPOINT_PASSIVE, &inLog, &moved)
+    if code & 0xFF == SQLITE_BUSY { return false }
+    guard code == SQLITE_OK else { throw error("wal_checkpoint") }
+    return inLog >= 0 && inLog == moved
+  }
+
+  private func error(_ operation: String) -> SQLiteError {
+    SQLiteError(
+      code: sqlite3_extended_errcode(handle), message: String(cString: sqlite3_errmsg(handle)),
+      operation: operation)
+  }
+}

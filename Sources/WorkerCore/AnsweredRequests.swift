@@ -1,0 +1,217 @@
+import Bytes
+import Cluster
+
+/// The requests that were answered lately, with their answers: what makes a retry harmless.
+///
+/// Entries come in generations of a fixed number. When there are too many, the oldest goes,
+/// once a checkpoint holds it; what is not found here and is older than ``horizon`` must be
+/// looked up in SQLite. So memory is bounded and the guarantee is not.
+package struct AnsweredRequests: ~Copyable {
+  package struct Entry {
+    package let sequenceNumber: UInt64
+    package let fingerprint: UInt64
+    /// nil: logged, its answer is still being made.
+    package let answer: (code: UInt8, body: UnsafeRawBufferPointer)?
+  }
+
+  private var generations: [Generation]
+  private let entriesPerGeneration: Int
+  private let generationsMax: Int
+  /// Where the next freeze begins: a generation and an entry in it.
+  private var unfrozen: (generation: Int, entry: Int) = (0, 0)
+  /// Generations that were dropped: `generations[0]` has this number.
+  private var dropped = 0
+  /// Ids with an earlier time may be in SQLite only.
+  package private(set) var horizon: Int64
+
+  /// - Parameter horizon: see ``horizon``; what SQLite holds is earlier.
+  package init(entriesPerGeneration: Int = 65_536, generationsMax: Int = 4, horizon: Int64 = 0) {
+    precondition(entriesPerGeneration > 0)
+    precondition(generationsMax > 1)
+    self.entriesPerGeneration = entriesPerGeneration
+    self.generationsMax = generationsMax
+    self.horizon = horizon
+    generations = [Generation(capacity: entriesPerGeneration)]
+  }
+
+  package var count: Int { generations.reduce(0) { $0 + $1.count } }
+
+  package func find(_ id: RequestID) -> Entry? {
+    let hash = XXH64.hash(id.low, seed: id.high)
+    for generation in generations.reversed() {
+      if let entry = generation.find(id, hash) { return generation.entry(entry) }
+    }
+    return nil
+  }
+
+  /// Remembers a request whose answer follows.
+  ///
+  /// - Returns: for ``setAnswer(_:code:body:)``, valid until the next freeze.
+  package mutating func insert(_ id: RequestID, fingerprint: UInt64, sequenceNumber: UInt64) -> Reference {
+    if generations[generations.count - 1].isFull {
+      generations.append(Generation(capacity: entriesPerGeneration))
+    }
+    let generation = generations[generations.count - 1]
+    let entry = generation.insert(
+      id, XXH64.hash(id.low, seed: id.high), fingerprint: fingerprint, sequenceNumber: sequenceNumber)
+    return Reference(generation: dropped + generations.count - 1, entry: entry)
+  }
+
+  package struct Reference {
+    fileprivate let generation: Int
+    fileprivate let entry: Int
+  }
+
+  package mutating func setAnswer(_ reference: Reference, code: UInt8, body: UnsafeRawBufferPointer) {
+    generations[reference.generation - dropped].setAnswer(reference.entry, code: code, body: body)
+  }
+
+  /// Adds what SQLite held, so that a later look finds it here.
+  package mutating func insertLoaded(
+    _ id: RequestID, fingerprint: UInt64, sequenceNumber: UInt64, code: UInt8, body: UnsafeRawBufferPointer
+  ) -> Bool {
+    guard find(id) == nil else { return false }
+    let reference = insert(id, fingerprint: fingerprint, sequenceNumber: sequenceNumber)
+    setAnswer(reference, code: code, body: body)
+    return true
+  }
+
+  /// Copies what came since the last freeze. Every answer must have been set.
+  package mutating func freeze() -> FrozenRequests {
+    var frozen = FrozenRequests()
+    var place = unfrozen
+    while place.generation - dropped < generations.count {
+      let generation = generations[place.generation - dropped]
+      while place.entry < generation.count {
+        generation.copy(place.entry, to: &frozen)
+        place.entry += 1
+      }
+      unfrozen = place
+      place = (place.generation + 1, 0)
+    }
+    return frozen
+  }
+
+  /// What ``freeze()`` returned is in SQLite: whole generations of it may go.
+  ///
+  /// - Parameter sequenceNumber: the last that is written.
+  package mutating func written(through sequenceNumber: UInt64) {
+    while generations.count > generationsMax, generations[0].sequenceNumberMax <= sequenceNumber,
+      unfrozen.generation > dropped
+    {
+      horizon = max(horizon, generations[0].millisecondsMax + 1)
+      generations.removeFirst()
+      dropped += 1
+    }
+  }
+}
+
+/// Answered requests on their way to SQLite.
+package struct FrozenRequests: Sendable {
+  package struct Row: Sendable {
+    package var id: RequestID
+    package var sequenceNumber: UInt64
+    package var fingerprint: UInt64
+    package var code: UInt8
+    package var bodyStart: Int
+    package var bodyEnd: Int
+  }
+  package var rows: [Row] = []
+  package var bodies: [UInt8] = []
+  package init() {}
+}
+
+/// A fixed number of entries, filled in order.
+private final class Generation {
+  let capacity: Int
+  private(set) var count = 0
+  private(set) var millisecondsMax: Int64 = 0
+  private(set) var sequenceNumberMax: UInt64 = 0
+  private let indexMask: Int
+  private let index: UnsafeMutablePointer<UInt32>
+  private let records: UnsafeMutablePointer<Record>
+  private var bodies: ByteWriter
+
+  private struct Record {
+    var id: RequestID
+    var fingerprint: UInt64
+    var sequenceNumber: UInt64
+    var bodyStart: Int
+    var bodyCount: Int32  // -1: not answered yet
+    var code: UInt8
+  }
+
+  init(capacity: Int) {
+    self.capacity = capacity
+    var size = 16
+    while size < capacity * 2 { size *= 2 }
+    indexMask = size - 1
+    index = .allocate(capacity: size)
+    index.initialize(repeating: 0, count: size)
+    records = .allocate(capacity: capacity)
+    bodies = ByteWriter(capacity: 4096)
+  }
+
+  deinit {
+    index.deallocate()
+    records.deallocate()
+  }
+
+  var isFull: Bool { count == capacity }
+
+  func find(_ id: RequestID, _ hash: UInt64) -> Int? {
+    var place = Int(truncatingIfNeeded: hash) & indexMask
+    while index[place] != 0 {
+      let entry = Int(index[place]) - 1
+      if records[entry].id == id { return entry }
+      place = (place + 1) & indexMask
+    }
+    return nil
+  }
+
+  func insert(_ id: RequestID, _ hash: UInt64, fingerprint: UInt64, sequenceNumber: UInt64) -> Int {
+    precondition(count < capacity)
+    let entry = count
+    (records + entry).initialize(
+      to: Record(
+        id: id, fingerprint: fingerprint, sequenceNumber: sequenceNumber, bodyStart: 0, bodyCount: -1,
+        code: 0))
+    count += 1
+    millisecondsMax = max(millisecondsMax, id.milliseconds)
+    sequenceNumberMax = max(sequenceNumberMax, sequenceNumber)
+    var place = Int(truncatingIfNeeded: hash) & indexMask
+    while index[place] != 0 { place = (place + 1) & indexMask }
+    index[place] = UInt32(entry + 1)
+    return entry
+  }
+
+  func setAnswer(_ entry: Int, code: UInt8, body: UnsafeRawBufferPointer) {
+    records[entry].bodyStart = bodies.count
+    records[entry].bodyCount = Int32(body.count)
+    records[entry].code = code
+    bodies.append(body)
+  }
+
+  private func body(_ record: Record) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(
+      rebasing: bodies.bytes[record.bodyStart..<record.bodyStart + Int(record.bodyCount)])
+  }
+
+  func entry(_ entry: Int) -> AnsweredRequests.Entry {
+    let record = records[entry]
+    return AnsweredRequests.Entry(
+      sequenceNumber: record.sequenceNumber, fingerprint: record.fingerprint,
+      answer: record.bodyCount < 0 ? nil : (record.code, body(record)))
+  }
+
+  func copy(_ entry: Int, to frozen: inout FrozenRequests) {
+    let record = records[entry]
+    precondition(record.bodyCount >= 0, "a request was frozen before it was answered")
+    let start = frozen.bodies.count
+    frozen.bodies.append(contentsOf: body(record))
+    frozen.rows.append(
+      .init(
+        id: record.id, sequenceNumber: record.sequenceNumber, fingerprint: record.fingerprint,
+        code: record.code, bodyStart: start, bodyEnd: frozen.bodies.count))
+  }
+}

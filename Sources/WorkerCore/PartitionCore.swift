@@ -1,0 +1,476 @@
+import Bytes
+import Cluster
+import Marketplace
+import Wire
+
+/// A partition without its sockets, files and clock: what it answers, what it logs, what it
+/// remembers.
+///
+/// Its shell works in groups, one turn of its loop each:
+///
+/// 1. ``take(_:dispatcher:)`` every batch that waits;
+/// 2. ``collectNeeds(now:)``, load what is named, ``collectNeedsOfOrders()``, load again;
+/// 3. ``seal(now:)``: what is new gets sequence numbers and one time;
+/// 4. append ``entries`` to the log as one block;
+/// 5. ``apply()``: the rules run, the answers are made;
+/// 6. sync the log, then send ``answers``.
+///
+/// A block of the log is one group, so a restart runs the same steps over it.
+package struct PartitionCore: ~Copyable {
+  package let partition: PartitionID
+  /// How long a request id is remembered, by its own time.
+  package let windowMilliseconds: Int64
+
+  package var books: Books
+  package var requests: AnsweredRequests
+  /// Last entry that was applied.
+  package private(set) var applied: SequenceNumber
+  /// Its time.
+  package private(set) var time: Milliseconds
+  package private(set) var ordersPlaced: UInt64
+
+  // The group in hand.
+  var items: [Item] = []
+  var batches: [Batch] = []
+  var dueOrders: [UInt64] = []
+  /// What is to be logged: `entryCount` entries from `applied + 1` on.
+  package var entries = ByteWriter(capacity: 1 << 16)
+  package private(set) var entryCount: UInt32 = 0
+  package private(set) var groupTime: Milliseconds = 0
+  /// Frames to send once the group is durable.
+  package var answers = ByteWriter(capacity: 1 << 16)
+  package private(set) var frames: [Frame] = []
+  /// Audits that were asked for; they are answered later, apart.
+  package private(set) var audits: [AuditTicket] = []
+  private var body = ByteWriter(capacity: 1024)
+
+  package struct Frame: Equatable {
+    /// Which socket it goes to: the one that its batch came from.
+    package let dispatcher: Int
+    package let bytes: Range<Int>
+  }
+
+  /// Where an audit's answer goes.
+  package struct AuditTicket: Equatable, Sendable {
+    package let dispatcher: Int
+    package let header: BatchHeader
+    package let index: UInt32
+    package let request: RequestID
+  }
+
+  struct Batch {
+    let header: BatchHeader
+    let dispatcher: Int
+    let receivedAt: Milliseconds
+  }
+
+  struct Item {
+    enum Fate {
+      /// Not yet decided: a command or a query.
+      case open
+      case answered(DeliveryCode, detail: String?)
+      /// Known by its id; the answer is looked up when its turn comes.
+      case repeated
+      case logged(AnsweredRequests.Reference, SequenceNumber)
+      case read
+      case audit
+    }
+    let batch: Int
+    let index: UInt32
+    let id: RequestID?
+    let deadlineMilliseconds: UInt32
+    let bytes: UnsafeRawBufferPointer
+    let request: DecodedRequest?
+    var fate: Fate
+  }
+
+  /// - Parameters:
+  ///   - applied: what the loaded tables hold.
+  ///   - time: of that entry.
+  ///   - horizon: later than the time of every request id in SQLite.
+  package init(
+    partition: PartitionID, terms: Terms, windowMilliseconds: Int64, applied: SequenceNumber,
+    time: Milliseconds, ordersPlaced: UInt64, horizon: Int64, rowsExpected: Int = 65_536
+  ) {
+    self.partition = partition
+    self.windowMilliseconds = windowMilliseconds
+    books = Books(partition: partition.rawValue, terms: terms, rowsExpected: rowsExpected)
+    requests = AnsweredRequests(horizon: horizon)
+    self.applied = applied
+    self.time = time
+    self.ordersPlaced = ordersPlaced
+  }
+
+  // MARK: 1. Take
+
+  /// Adds a batch to the group.
+  ///
+  /// - Parameters:
+  ///   - bytes: a batch frame; must stay where it is until ``apply()`` is done.
+  ///   - dispatcher: comes back in ``frames``.
+  /// - Throws: the frame is not a batch; nothing of it was taken.
+  package mutating func take(
+    _ bytes: UnsafeRawBufferPointer, dispatcher: Int, receivedAt: Milliseconds
+  ) throws(FrameError) {
+    let (header, count, reader) = try BatchHeader.read(bytes)
+    var check = reader
+    for _ in 0..<count { _ = try BatchItem(&check) }
+    var items = reader
+    let batch = batches.count
+    batches.append(Batch(header: header, dispatcher: dispatcher, receivedAt: receivedAt))
+    for index in 0..<count {
+      let item = try BatchItem(&items)
+      self.items.append(Self.decode(item, batch: batch, index: UInt32(index)))
+    }
+  }
+
+  private static func decode(_ item: BatchItem, batch: Int, index: UInt32) -> Item {
+    do {
+      let request = try DecodedRequest(item.request)
+      return Item(
+        batch: batch, index: index, id: request.id, deadlineMilliseconds: item.deadlineMilliseconds,
+        bytes: item.request, request: request, fate: request.body == .audit ? .audit : .open)
+    } catch {
+      var id: RequestID?
+      _ = try? RequestPeek(item.request, id: &id)
+      return Item(
+        batch: batch, index: index, id: id, deadlineMilliseconds: item.deadlineMilliseconds,
+        bytes: item.request, request: nil, fate: .answered(.malformed, detail: error.description))
+    }
+  }
+
+  /// Whether there is anything to do: requests, or reservations that run out.
+  package func hasWork(now: Milliseconds) -> Bool {
+    if !batches.isEmpty { return true }
+    guard let due = books.reservations.first else { return false }
+    return due <= now
+  }
+
+  // MARK: 2. Prefetch
+
+  /// What must be loaded before ``collectNeedsOfOrders()``.
+  package mutating func collectNeeds(now: Milliseconds) -> (rows: Needs, requests: [RequestID]) {
+    var needs = Needs()
+    var old: [RequestID] = []
+    dueOrders = books.reservations.takeDue(at: now, limit: Limits.expiriesMax)
+    for order in dueOrders where books.orders.find(OrderKey(order)) == nil {
+      needs.orders.append(OrderKey(order))
+    }
+    let oldest = max(time, now) - windowMilliseconds
+    for item in items {
+      guard case .open = item.fate, let request = item.request else { continue }
+      switch request.body {
+      case .command(let command):
+        books.addNeeds(of: command, to: &needs)
+        let milliseconds = request.id.milliseconds
+        if milliseconds < requests.horizon, milliseconds >= oldest, requests.find(request.id) == nil {
+          old.append(request.id)
+        }
+      case .query(let query): books.addNeeds(of: query, to: &needs)
+      case .audit: break
+      }
+    }
+    return (needs, old)
+  }
+
+  /// What the orders that are here now make necessary besides.
+  package func collectNeedsOfOrders() -> Needs {
+    var needs = Needs()
+    for order in dueOrders { books.addNeeds(ofOrder: OrderKey(order), to: &needs) }
+    for item in items {
+      if case .open = item.fate, case .command(let command)? = item.request?.body,
+        let order = Books.order(of: command)
+      {
+        books.addNeeds(ofOrder: order, to: &needs)
+      }
+    }
+    return needs
+  }
+
+  // MARK: 3. Seal
+
+  /// Decides what is executed and fixes its order, its sequence numbers and its time.
+  ///
+  /// Order of the checks: an id that is known gets its answer again (or is refused as
+  /// reused); then the window, then the deadline.
+  package mutating func seal(now: Milliseconds) {
+    entries.removeAll()
+    entryCount = 0
+    groupTime = max(now, time)
+
+    dueOrders.removeAll { order in
+      guard let slot = books.orders.find(OrderKey(order)) else { return true }
+      let row = books.orders[slot]
+      return row.state != .placed || row.expiresAt > groupTime
+    }
+    if !dueOrders.isEmpty {
+      LogEntry.write(expire: dueOrders, into: &entries)
+      entryCount += 1
+    }
+    for index in items.indices {
+      guard case .open = items[index].fate, let request = items[index].request else { continue }
+      items[index].fate = fate(of: request, items[index], now: now)
+    }
+  }
+
+  private mutating func fate(of request: DecodedRequest, _ item: Item, now: Milliseconds) -> Item.Fate {
+    // A deadline of 0: the caller has given it up.
+    let isLate =
+      item.deadlineMilliseconds == 0
+      || now - batches[item.batch].receivedAt > Int64(item.deadlineMilliseconds)
+    guard case .command = request.body else {
+      return isLate ? .answered(.deadlinePassed, detail: nil) : .read
+    }
+    if let known = requests.find(request.id) {
+      return known.fingerprint == request.fingerprint
+        ? .repeated : .answered(.requestIDReused, detail: nil)
+    }
+    let milliseconds = request.id.milliseconds
+    if !request.id.isVersion7 || milliseconds > groupTime + WireLimits.skewMilliseconds {
+      return .answered(.requestIDInvalid, detail: nil)
+    }
+    if milliseconds < groupTime - windowMilliseconds { return .answered(.requestIDTooOld, detail: nil) }
+    if isLate { return .answered(.deadlinePassed, detail: nil) }
+
+    let sequenceNumber = applied.advanced(by: UInt64(entryCount) + 1)
+    LogEntry.write(request: item.bytes, into: &entries)
+    entryCount += 1
+    return .logged(
+      requests.insert(
+        request.id, fingerprint: request.fingerprint, sequenceNumber: sequenceNumber.rawValue),
+      sequenceNumber)
+  }
+
+  // MARK: 5. Apply
+
+  /// Runs the rules over the group and makes its answers. They may leave when the group
+  /// is durable. The batches' bytes are not looked at any more afterwards.
+  package mutating func apply() {
+    clearAnswers()
+    books.beginBlock(firstSequenceNumber: applied.next.rawValue)
+    if entryCount > 0 {
+      time = groupTime
+      if !dueOrders.isEmpty {
+        books.expire(dueOrders, at: time, sequenceNumber: applied.next.rawValue)
+      }
+    }
+    var next = 0
+    for batch in batches.indices {
+      let start = answers.count
+      batches[batch].header.write(.answers, into: &answers)
+      var count = 0
+      while next < items.count, items[next].batch == batch {
+        if answer(items[next], batches[batch]) { count += 1 }
+        next += 1
+      }
+      if count > 0 {
+        answers.patch(UInt32(count), at: start + 4)
+        frames.append(Frame(dispatcher: batches[batch].dispatcher, bytes: start..<answers.count))
+      } else {
+        answers.truncate(to: start)
+      }
+    }
+    applied = applied.advanced(by: UInt64(entryCount))
+    entryCount = 0
+    items.removeAll(keepingCapacity: true)
+    batches.removeAll(keepingCapacity: true)
+    dueOrders.removeAll()
+  }
+
+  /// The answers were sent.
+  package mutating func clearAnswers() {
+    answers.removeAll()
+    frames.removeAll(keepingCapacity: true)
+    audits.removeAll()
+  }
+
+  /// - Returns: false where the answer comes later.
+  private mutating func answer(_ item: Item, _ batch: Batch) -> Bool {
+    switch item.fate {
+    case .open: preconditionFailure("an item was applied before it was sealed")
+    case .audit:
+      audits.append(
+        AuditTicket(
+          dispatcher: batch.dispatcher, header: batch.header, index: item.index, request: item.id!))
+      return false
+    case .answered(let code, let detail):
+      let at = AnswerItem.beginWrite(index: item.index, outcome: code.outcome, into: &answers)
+      ReplyEncoder.write(id: item.id, code, detail: detail, into: &answers)
+      AnswerItem.endWrite(at: at, into: &answers)
+    case .read:
+      guard case .query(let query)? = item.request?.body else { preconditionFailure("a read is a query") }
+      body.removeAll()
+      let code = ReplyEncoder.writeBody(books.answer(query), into: &body)
+      write(item, code: code, body: body.bytes)
+    case .logged(let reference, let sequenceNumber):
+      guard let request = item.request, case .command(let command) = request.body else {
+        preconditionFailure("what is logged is a command")
+      }
+      execute(command, request, sequenceNumber)
+      requests.setAnswer(reference, code: lastCode, body: body.bytes)
+      write(item, code: lastCode, body: body.bytes)
+    case .repeated:
+      guard let id = item.id, let known = requests.find(id), let answer = known.answer else {
+        preconditionFailure("a repeated request has an answer when its turn comes")
+      }
+      write(item, code: answer.code, body: answer.body)
+    }
+    return true
+  }
+
+  private var lastCode: UInt8 = 0
+
+  /// Leaves the answer in `body` and `lastCode`.
+  private mutating func execute(
+    _ command: Command, _ request: DecodedRequest, _ sequenceNumber: SequenceNumber
+  ) {
+    let answer = books.apply(
+      command, channel: request.channel, at: time, sequenceNumber: sequenceNumber.rawValue)
+    if case .orderPlaced = answer { ordersPlaced += 1 }
+    body.removeAll()
+    lastCode = ReplyEncoder.writeBody(answer, into: &body)
+  }
+
+  private mutating func write(_ item: Item, code: UInt8, body: UnsafeRawBufferPointer) {
+    guard let id = item.id else { preconditionFailure("a decoded request has an id") }
+    let at = AnswerItem.beginWrite(index: item.index, outcome: code == 0 ? .done : .no, into: &answers)
+    ReplyEncoder.write(id: id, code: code, body: body, into: &answers)
+    AnswerItem.endWrite(at: at, into: &answers)
+  }
+
+  // MARK: Replay
+
+  /// Takes the entries of a block that was logged before, for ``collectNeeds(now:)``,
+  /// ``collectNeedsOfOrders()`` and then ``replay()``.
+  ///
+  /// - Parameters:
+  ///   - entries: the block's; must stay where they are until ``replay()`` is done.
+  ///   - first: the first entry's sequence number, which must be `applied + 1`.
+  /// - Throws: an entry can't be read, or its request can't: the log is of a newer program,
+  ///   or damaged in a way that its checksums don't show.
+  package mutating func takeLogged(
+    _ entries: UnsafeRawBufferPointer, first: SequenceNumber, count: UInt32, time: Milliseconds
+  ) throws(ReplayError) {
+    guard first == applied.next else { throw .gap(expected: applied.next, found: first) }
+    groupTime = time
+    dueOrders.removeAll()
+    logged.removeAll()
+    var reader = ByteReader(entries)
+    for offset in 0..<UInt64(count) {
+      let sequenceNumber = first.advanced(by: offset)
+      let entry: LogEntry
+      do { entry = try LogEntry(&reader) } catch { throw .entry(sequenceNumber, "\(error)") }
+      switch entry {
+      case .expire(let orders):
+        dueOrders.append(contentsOf: orders)
+        logged.append(.expire(orders))
+      case .request(let bytes):
+        do {
+          logged.append(.request(try DecodedRequest(bytes)))
+        } catch { throw .entry(sequenceNumber, error.description) }
+      }
+    }
+    guard reader.isAtEnd else { throw .entry(first.advanced(by: UInt64(count)), "bytes are left over") }
+  }
+
+  package enum ReplayError: Error, Equatable {
+    case gap(expected: SequenceNumber, found: SequenceNumber)
+    case entry(SequenceNumber, String)
+  }
+
+  private enum Logged {
+    case request(DecodedRequest)
+    case expire([UInt64])
+  }
+  private var logged: [Logged] = []
+
+  /// What ``replay()`` needs in memory, in two rounds as for a group.
+  package func needsOfLogged() -> Needs {
+    var needs = Needs()
+    for order in dueOrders where books.orders.find(OrderKey(order)) == nil {
+      needs.orders.append(OrderKey(order))
+    }
+    for entry in logged {
+      if case .request(let request) = entry, case .command(let command) = request.body {
+        books.addNeeds(of: command, to: &needs)
+      }
+    }
+    return needs
+  }
+
+  package func needsOfLoggedOrders() -> Needs {
+    var needs = Needs()
+    for order in dueOrders { books.addNeeds(ofOrder: OrderKey(order), to: &needs) }
+    for entry in logged {
+      if case .request(let request) = entry, case .command(let command) = request.body,
+        let order = Books.order(of: command)
+      {
+        books.addNeeds(ofOrder: order, to: &needs)
+      }
+    }
+    return needs
+  }
+
+  /// Applies the block that was taken; nobody is answered.
+  package mutating func replay() {
+    books.beginBlock(firstSequenceNumber: applied.next.rawValue)
+    time = max(time, groupTime)
+    for entry in logged {
+      let sequenceNumber = applied.next
+      switch entry {
+      case .expire(let orders):
+        books.expire(orders, at: time, sequenceNumber: sequenceNumber.rawValue)
+      case .request(let request):
+        guard case .command(let command) = request.body else { break }
+        let reference = requests.insert(
+          request.id, fingerprint: request.fingerprint, sequenceNumber: sequenceNumber.rawValue)
+        execute(command, request, sequenceNumber)
+        requests.setAnswer(reference, code: lastCode, body: body.bytes)
+      }
+      applied = sequenceNumber
+    }
+    logged.removeAll()
+    dueOrders.removeAll()
+  }
+
+  // MARK: Checkpoint
+
+  /// Copies every row that changed since the last checkpoint, as of ``applied``.
+  package mutating func freeze() -> Checkpoint {
+    let shops = books.shops.freeze()
+    let skus = books.skus.freeze()
+    let orders = books.orders.freeze()
+    let payments = books.payments.freeze()
+    let accounts = books.accounts.freeze()
+    let transfers = books.transfers
+    books.transfers.removeAll(keepingCapacity: true)
+    return Checkpoint(
+      applied: applied, time: time, ordersPlaced: ordersPlaced, shops: shops.rows, skus: skus.rows,
+      orders: orders.rows, payments: payments.rows, accounts: accounts.rows, transfers: transfers,
+      requests: requests.freeze(), forgetRequestsBefore: RequestID(firstAt: time - windowMilliseconds),
+      intervals: .init(
+        shops: shops.interval, skus: skus.interval, orders: orders.interval, payments: payments.interval,
+        accounts: accounts.interval))
+  }
+
+  /// Rows that wait for the next checkpoint.
+  package var dirtyRows: Int {
+    books.skus.dirtyCount + books.orders.dirtyCount + books.payments.dirtyCount + books.accounts.dirtyCount
+  }
+
+  /// Whether anything changed since the last checkpoint.
+  package func isDirty(since checkpointed: SequenceNumber) -> Bool { applied > checkpointed }
+
+  /// A checkpoint is in SQLite: what it held may leave memory.
+  ///
+  /// - Parameter rowsMax: rows of a table that may stay.
+  package mutating func written(_ checkpoint: Checkpoint.Receipt, keeping rowsMax: Int) {
+    requests.written(through: checkpoint.applied.rawValue)
+    let intervals = checkpoint.intervals
+    books.shops.evict(keeping: rowsMax, writtenThrough: intervals.shops)
+    books.skus.evict(keeping: rowsMax, writtenThrough: intervals.skus)
+    books.orders.evict(keeping: rowsMax, writtenThrough: intervals.orders)
+    books.payments.evict(keeping: rowsMax, writtenThrough: intervals.payments)
+    books.accounts.evict(keeping: rowsMax, writtenThrough: intervals.accounts)
+  }
+}

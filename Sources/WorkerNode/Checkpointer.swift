@@ -1,0 +1,82 @@
+import Cluster
+import Foundation
+import Logging
+import NodeSupport
+import PartitionStore
+import ReplicationLog
+import SQLite
+import Synchronization
+import WorkerCore
+
+/// Writes checkpoints on a thread of its own, one at a time, so that answering never waits for SQLite.
+final class Checkpointer: Sendable {
+  struct Written: Sendable {
+    let receipt: Checkpoint.Receipt
+    /// The log up to here may be trimmed.
+    let durable: SequenceNumber
+  }
+
+  private struct State {
+    var next: Checkpoint?
+    var written: Written?
+    var failure: String?
+    var isClosing = false
+  }
+
+  private let state = Mutex(State())
+  private let wake = DispatchSemaphore(value: 0)
+  private let thread = Mutex<NodeThread?>(nil)
+
+  /// - Parameters:
+  ///   - open: makes the connection that writes, on the thread that will use it.
+  ///   - logDirectory: where the next segment is made ahead of time.
+  init(name: String, path: String, cluster: String, partition: PartitionID, logDirectory: String) {
+    thread.withLock { thread in
+      thread = NodeThread(name) { [self] in
+        do {
+          var writer = try PartitionWriter(path: path, cluster: cluster, partition: partition)
+          while true {
+            wake.wait()
+            let (next, isClosing) = state.withLock { state in
+              defer { state.next = nil }
+              return (state.next, state.isClosing)
+            }
+            if let next {
+              try writer.write(next)
+              let written = Written(receipt: next.receipt, durable: writer.durable)
+              state.withLock { $0.written = written }
+              try ReplicationLog.prepareSpare(in: logDirectory)
+            }
+            if isClosing { return }
+          }
+        } catch {
+          state.withLock { $0.failure = "\(error)" }
+        }
+      }
+    }
+  }
+
+  /// Hands a checkpoint over. The one before must have been taken by ``takeWritten()``.
+  func write(_ checkpoint: Checkpoint) {
+    state.withLock { $0.next = checkpoint }
+    wake.signal()
+  }
+
+  /// What was written since the last call, if anything.
+  ///
+  /// - Throws: writing failed; nothing will be written any more.
+  func takeWritten() throws -> Written? {
+    try state.withLock { state in
+      if let failure = state.failure { throw NodeError(.no, "checkpoint: \(failure)") }
+      defer { state.written = nil }
+      return state.written
+    }
+  }
+
+  /// Writes what was handed over, and ends the thread.
+  func close() {
+    state.withLock { $0.isClosing = true }
+    wake.signal()
+    thread.withLock { $0 }?.join()
+  }
+}

@@ -1,0 +1,18 @@
+import Cluster
+import Synchronization
+
+/// What a partition's thread tells its node, and the node its partition.
+final class PartitionStatusBoard: Sendable {
+  struct Status: Sendable {
+    var epoch = Epoch(0)
+    var committed: UInt64 = 0
+    var checkpointed: UInt64 = 0
+    var orders: UInt64 = 0
+    var replayBytes: UInt64 = 0
+    var isActive = false
+    /// What it does while it is not active, or why it never will be.
+    var note = "starting"
+  }
+
+  let status = Mutex(Status())
+}

@@ -1,0 +1,100 @@
+import ArgumentParser
+import Foundation
+import LarisClient
+import LarisProtocol
+import NodeSupport
+
+struct Audit: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Checks every partition's books, row against row.",
+    discussion: """
+      Each partition writes a checkpoint and then checks its tables while it goes on serving: accounts
+      against transfers, escrow against orders, payments against orders, stock against orders.
+
+      Exit code 0: all is as it must be; 1: not, and the first row that shows it is printed.
+
+        laris audit
+        laris audit --json | jq '.partitions[].checks[] | select(.violations != "0")'
+      """)
+
+  @OptionGroup var cluster: ClusterOptions
+
+  @Flag(help: "Print JSON: {clean, accounts, partitions: [AuditReport]}.")
+  var json = false
+
+  @Option(help: "How long one partition's audit may take, in seconds.")
+  var auditTimeout: Double = 600
+
+  func validate() throws {
+    guard auditTimeout >= 1, auditTimeout <= 600 else {
+      throw ValidationError("--audit-timeout must be 1 to 600 seconds")
+    }
+  }
+
+  func run() throws {
+    let client = try cluster.client()
+    var request = Laris_Request()
+    request.getStatus = Laris_GetStatus()
+    let status = try cluster.reply(to: request, by: client).status
+    let auditor = try cluster.client(deadlineSeconds: auditTimeout)
+    var reports: [Laris_AuditReport] = []
+    for partition in status.partitions {
+      var request = Laris_Request()
+      request.deadlineMilliseconds = UInt32(auditTimeout * 1_000)
+      request.auditPartition.partition = partition.partition
+      reports.append(try cluster.reply(to: request, by: auditor).audit)
+      if !json, Terminal.isInteractive {
+        Terminal.print("\r\u{1B}[Kaudited \(reports.count) of \(status.partitions.count) partitions", terminator: "")
+              }
+    }
+    if !json, Terminal.isInteractive { Terminal.print("\r\u{1B}[K", terminator: "") }
+    var accounts: [String: Int64] = [:]
+    for report in reports { for row in report.accounts { accounts[row.kind, default: 0] += row.balance } }
+    let isClean = reports.allSatisfy { report in
+      !report.checks.isEmpty && report.checks.allSatisfy { $0.violations == 0 }
+    }
+    Terminal.print(try json ? jsonText(reports, accounts, isClean) : text(reports, accounts, status, isClean))
+    if !isClean { throw NodeError(.no, "the audit found a broken rule") }
+  }
+
+  private func text(
+    _ reports: [Laris_AuditReport], _ accounts: [String: Int64], _ status: Laris_ClusterStatus, _ isClean: Bool
+  ) -> String {
+    var names: [String] = []
+    for check in reports.flatMap(\.checks) where !names.contains(check.name) { names.append(check.name) }
+    let rows = names.map { name in
+      let checks = reports.flatMap(\.checks).filter { $0.name == name }
+      let broken = checks.reduce(0) { $0 + $1.violations }
+      return [
+        broken == 0 ? "ok" : "BROKEN", name, Terminal.grouped(checks.reduce(0) { $0 + $1.rows }),
+        Terminal.grouped(broken),
+      ]
+    }
+    var text = Terminal.table(["", "RULE", "ROWS", "BROKEN BY"], rows, right: [2, 3]) + "\n\n"
+    func sum(_ path: KeyPath<Laris_AuditReport, UInt64>) -> String {
+      Terminal.grouped(reports.reduce(0) { $0 + $1[keyPath: path] })
+    }
+    text += "\(sum(\.shops)) shops, \(sum(\.skus)) SKUs, \(sum(\.orders)) orders, \(sum(\.payments)) payments, "
+    text += "\(sum(\.transfers)) transfers over \(reports.count) partitions\n"
+    text += "accounts (\(status.currency), minor units): "
+    text += accounts.sorted { $0.key < $1.key }.map { "\($0.key) \(Terminal.grouped($0.value))" }
+      .joined(separator: ", ")
+    text += "\n"
+    for report in reports {
+      for check in report.checks where check.violations > 0 {
+        text += "partition \(report.partition) at entry \(report.sequenceNumber): \(check.name): "
+        text += "\(check.firstViolation)\n"
+      }
+    }
+    text += isClean ? "clean: the books balance" : "NOT CLEAN"
+    return text
+  }
+
+  private func jsonText(_ reports: [Laris_AuditReport], _ accounts: [String: Int64], _ isClean: Bool) throws
+    -> String
+  {
+    let partitions = try reports.map { try $0.jsonString() }.joined(separator: ",")
+    let sums = accounts.sorted { $0.key < $1.key }.map { "\"\($0.key)\":\"\($0.value)\"" }.joined(separator: ",")
+    return "{\"clean\":\(isClean),\"accounts\":{\(sums)},\"partitions\":[\(partitions)]}"
+  }
+}

@@ -1,0 +1,102 @@
+import ArgumentParser
+import Cluster
+import ConfigurationManager
+import Foundation
+import NodeSupport
+
+struct ClusterCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "cluster", abstract: "Make a cluster.", subcommands: [Init.self])
+
+  struct Init: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "init",
+      abstract: "A new cluster, in its dispatcher's data folder.",
+      discussion: """
+        Partitions are for ever: 4 times the workers that you will ever have is a good number.
+
+          laris cluster init --data /var/lib/laris/dispatcher --name pasar --partitions 64 --workers 3
+          laris dispatcher --data /var/lib/laris/dispatcher
+          laris worker --data /var/lib/laris/worker-1 --node worker-1 --dispatcher tcp://HOST:12121
+        """)
+
+    @Option(help: "The dispatcher's data folder; made if missing.")
+    var data: String
+
+    @OptionGroup var options: ClusterShape
+
+    func run() throws {
+      let record = try options.record()
+      try Self.create(record, in: data)
+      Terminal.print(
+        "cluster \(record.name) (\(record.id)): \(record.partitions) partitions, \(record.currency), in \(data)")
+      Terminal.print("next: laris dispatcher --data \(data)")
+    }
+
+    static func create(_ record: ClusterRecord, in data: String) throws {
+      let folder = try DataFolder(data, create: true)
+      let path = data + "/cluster.sqlite"
+      do {
+        try EmbeddedStore.create(path, record, exists: FileManager.default.fileExists(atPath: path))
+      } catch let error as EmbeddedStore.Failure {
+        throw NodeError(.no, "\(error)")
+      }
+      try folder.setIdentity(.init(kind: "dispatcher", cluster: record.id, node: "dispatcher-1"))
+    }
+  }
+}
+
+/// What a cluster is made with, and keeps.
+struct ClusterShape: ParsableArguments {
+  @Option(help: "The cluster's name.")
+  var name: String = "laris"
+
+  @Option(help: "Partitions, 1 to 4096. Never changes.")
+  var partitions: Int?
+
+  @Option(help: "Replicas of a partition. Only 1 is known so far.")
+  var replicas: Int = 1
+
+  @Option(help: "Workers that must have joined before partitions are placed, so that they spread evenly.")
+  var workers: Int?
+
+  @Option(help: "The one currency, three letters. Amounts are in its minor units (rupiah: 1 = Rp 1).")
+  var currency: String = "IDR"
+
+  @Option(help: "How long a reservation waits for payment, in minutes.")
+  var reserveMinutes: UInt64 = 1_440
+
+  @Option(help: "The platform's fee on completed orders' goods, in 1/100 of a per cent.")
+  var feeBasisPoints: UInt32 = 250
+
+  func validate() throws {
+    if let partitions, partitions < 1 || partitions > Routing.partitionsMax {
+      throw ValidationError("--partitions must be 1 to \(Routing.partitionsMax), not \(partitions)")
+    }
+    guard replicas == 1 else {
+      throw ValidationError("--replicas \(replicas): this version keeps 1 replica of a partition; leave it at 1")
+    }
+    if let workers, workers < 1 || workers > 1_000 {
+      throw ValidationError("--workers must be 1 to 1000, not \(workers)")
+    }
+    guard currency.utf8.count == 3, currency.utf8.allSatisfy({ (65...90).contains($0) }) else {
+      throw ValidationError("--currency '\(currency)' must be three capital letters, like IDR")
+    }
+    guard !name.isEmpty, name.utf8.count <= 64 else { throw ValidationError("--name must have 1 to 64 bytes") }
+    guard reserveMinutes >= 1, reserveMinutes <= 43_200 else {
+      throw ValidationError("--reserve-minutes must be 1 to 43200 (30 days)")
+    }
+    guard feeBasisPoints <= 10_000 else {
+      throw ValidationError("--fee-basis-points must be at most 10000 (100 %)")
+    }
+  }
+
+  func record(defaultPartitions: Int = 64, defaultWorkers: Int = 1) throws -> ClusterRecord {
+    ClusterRecord(
+      id: UUID().uuidString.lowercased(), name: name, currency: currency,
+      partitions: partitions ?? defaultPartitions, replicas: replicas,
+      initialWorkers: workers ?? defaultWorkers, reserveMilliseconds: reserveMinutes * 60_000,
+      feeBasisPoints: feeBasisPoints, requestWindowMilliseconds: 24 * 3_600_000,
+      createdAt: Clock.wallMilliseconds())
+  }
+}

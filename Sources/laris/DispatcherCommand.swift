@@ -1,0 +1,43 @@
+import ArgumentParser
+import DispatcherNode
+import Foundation
+import NodeSupport
+
+struct DispatcherCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "dispatcher",
+    abstract: "Run a dispatcher: services submit to it, workers join it.",
+    discussion: """
+      Its data folder holds the cluster's configuration (laris cluster init makes it).
+      SIGTERM answers what is under way and exits 0.
+
+        laris dispatcher --data /var/lib/laris/dispatcher
+      """)
+
+  @Option(help: "Data folder of the cluster's dispatcher.")
+  var data: String
+
+  @Option(help: "Where services connect.")
+  var listen: String = "tcp://127.0.0.1:12120"
+
+  @Option(help: "Where workers connect.")
+  var workerListen: String = "tcp://127.0.0.1:12121"
+
+  @Option(help: "This node's name, in status and logs.")
+  var node: String = "dispatcher-1"
+
+  @OptionGroup var nodeOptions: NodeOptions
+
+  func validate() throws {
+    try validateNode(node)
+    try validateEndpoint(listen, flag: "--listen")
+    try validateEndpoint(workerListen, flag: "--worker-listen")
+  }
+
+  func run() throws {
+    let stop = nodeOptions.start()
+    let dispatcher = try DispatcherNode(
+      .init(data: data, node: node, listen: listen, workerListen: workerListen))
+    try dispatcher.run(until: stop)
+  }
+}

@@ -1,0 +1,138 @@
+import ArgumentParser
+import Cluster
+import ConfigurationManager
+import Foundation
+import NodeSupport
+import PartitionStore
+import ReplicationLog
+import SQLite
+
+struct Inspect: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "What a file or folder of ours holds, offline.",
+    discussion: """
+      Knows log segments (*.lz4), partition.sqlite, cluster.sqlite, and folders of them. Changes nothing.
+
+        laris inspect laris-data/worker-1/partitions/0000
+        laris inspect laris-data/dispatcher/cluster.sqlite
+      """)
+
+  @Argument(help: "A file or folder.")
+  var path: String
+
+  @Flag(help: "Print JSON, an object a line.")
+  var json = false
+
+  func run() throws {
+    var isDirectory: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
+      throw NodeError(.usage, "there is no file or folder \(path)")
+    }
+    let found = isDirectory.boolValue ? try files(under: path) : [path]
+    guard !found.isEmpty else { throw NodeError(.no, "\(path) holds nothing that Laris wrote") }
+    var isSound = true
+    for file in found {
+      do {
+        show(try describe(file))
+      } catch {
+        isSound = false
+        show([("file", file), ("error", "\(error)")])
+      }
+    }
+    if !isSound { throw ExitCode(1) }
+  }
+
+  private func files(under folder: String) throws -> [String] {
+    guard let names = FileManager.default.enumerator(atPath: folder) else { return [] }
+    return names.compactMap { $0 as? String }
+      .filter { name in
+        name.hasSuffix(".lz4") || name.hasSuffix("partition.sqlite") || name.hasSuffix("cluster.sqlite")
+      }.sorted().map { folder + "/" + $0 }
+  }
+
+  private func show(_ fields: [(String, String)]) {
+    if json {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+      let object = Dictionary(fields, uniquingKeysWith: { first, _ in first })
+      Terminal.print(String(decoding: (try? encoder.encode(object)) ?? Data(), as: UTF8.self))
+      return
+    }
+    for (index, (name, value)) in fields.enumerated() {
+      Terminal.print(index == 0 ? value : "  \(name)\(String(repeating: " ", count: max(1, 16 - name.count)))\(value)")
+    }
+  }
+
+  private func describe(_ file: String) throws -> [(String, String)] {
+    let head: [UInt8]
+    do {
+      let handle = try FileHandle(forReadingFrom: URL(fileURLWithPath: file))
+      head = [UInt8](try handle.read(upToCount: 16) ?? Data())
+    } catch {
+      throw NodeError(.no, "it can't be read: \(error.localizedDescription)")
+    }
+    if head.starts(with: [0x50, 0x2A, 0x4D, 0x18]) { return try segment(file) }
+    guard head.starts(with: Array("SQLite format 3".utf8)) else {
+      throw NodeError(.no, "this is no file that Laris writes")
+    }
+    return file.hasSuffix("cluster.sqlite") ? try cluster(file) : try partition(file)
+  }
+
+  private func segment(_ file: String) throws -> [(String, String)] {
+    let bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: file)))
+    var blocks = 0
+    var entries: UInt64 = 0
+    var plain: UInt64 = 0
+    let scan = try bytes.withUnsafeBytes { bytes in
+      try SegmentScan(bytes, path: file, isLast: true) { block, _, _ in
+        blocks += 1
+        entries += UInt64(block.count)
+        plain += UInt64(block.entriesBytes)
+      }
+    }
+    let end: String
+    switch scan.end {
+    case .clean(let offset): end = "clean at byte \(offset)"
+    case .torn(let offset, let what): end = "torn at byte \(offset): \(what)"
+    }
+    return [
+      ("file", file), ("kind", "log segment"), ("partition", "\(scan.header.partition.rawValue)"),
+      ("use", "\(scan.header.use)"), ("first entry", "\(scan.header.first)"),
+      ("last entry", "\(scan.next.rawValue - 1)"), ("blocks", "\(blocks)"), ("entries", "\(entries)"),
+      ("entry bytes", "\(plain)"), ("end", end),
+    ]
+  }
+
+  private func partition(_ file: String) throws -> [(String, String)] {
+    let database = try Database(file, mode: .readOnly)
+    func value(_ sql: String) throws -> String {
+      let statement = try database.prepare(sql)
+      return try statement.step() ? statement.text(0) : ""
+    }
+    var fields = [("file", file), ("kind", "partition")]
+    for key in ["cluster", "partition", "format", "applied_sn", "time", "orders_placed"] {
+      fields.append((key, try value("SELECT value FROM meta WHERE key = '\(key)'")))
+    }
+    for table in ["shops", "skus", "orders", "payments", "accounts", "transfers", "requests"] {
+      fields.append((table, try value("SELECT count(*) FROM \(table)") + " rows"))
+    }
+    return fields
+  }
+
+  private func cluster(_ file: String) throws -> [(String, String)] {
+    let store = try EmbeddedStore(file, exists: true)
+    let record = try store.cluster()
+    let groups = try store.groups()
+    return [
+      ("file", file), ("kind", "cluster configuration"), ("id", record.id), ("name", record.name),
+      ("currency", record.currency), ("partitions", "\(record.partitions)"),
+      ("replicas", "\(record.replicas)"), ("initial workers", "\(record.initialWorkers)"),
+      ("reserve", "\(record.reserveMilliseconds) ms"), ("fee", "\(record.feeBasisPoints) basis points"),
+      ("request window", "\(record.requestWindowMilliseconds) ms"),
+      (
+        "groups",
+        groups.map { "\($0.partition.rawValue):\($0.primary ?? "-")@\($0.epoch.rawValue)" }.joined(separator: " ")
+      ),
+    ]
+  }
+}

@@ -1,0 +1,102 @@
+import ArgumentParser
+import Cluster
+import ConfigurationManager
+import Foundation
+import LarisClient
+import LarisProtocol
+import NodeSupport
+
+struct Up: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "A whole cluster on this machine, until Ctrl-C.",
+    discussion: """
+      Starts a dispatcher and workers as processes of their own, and starts again what dies.
+      The first time it makes the cluster; later it goes on with the data that is there.
+      Logs are in DATA/NODE.log.
+
+        laris up --workers 3
+        laris up --workers 3 --partitions 6 --data /tmp/try --listen tcp://127.0.0.1:13120
+      """)
+
+  @Option(help: "Folder of all the nodes' data; made if missing.")
+  var data: String = "laris-data"
+
+  @Option(help: "Where services connect.")
+  var listen: String = "tcp://127.0.0.1:12120"
+
+  @Option(help: "Where workers connect.")
+  var workerListen: String = "tcp://127.0.0.1:12121"
+
+  @Option(help: "Log for people or for machines: readable or json.")
+  var logFormat: NodeOptions.LogFormat = .readable
+
+  @OptionGroup var shape: ClusterShape
+
+  func validate() throws {
+    try validateEndpoint(listen, flag: "--listen")
+    try validateEndpoint(workerListen, flag: "--worker-listen")
+  }
+
+  func run() throws {
+    Signals.block()
+    let stop = StopFlag()
+    Signals.stop(stop)
+    let workers = shape.workers ?? 3
+    let dispatcherData = data + "/dispatcher"
+    let path = dispatcherData + "/cluster.sqlite"
+    if !FileManager.default.fileExists(atPath: path) {
+      try ClusterCommand.Init.create(
+        try shape.record(defaultPartitions: 6, defaultWorkers: workers), in: dispatcherData)
+    }
+    let cluster = try EmbeddedStore(path, exists: true).cluster()
+    if let wanted = shape.partitions, wanted != cluster.partitions {
+      throw NodeError(
+        .usage,
+        "the cluster in \(data) has \(cluster.partitions) partitions, and that never changes; "
+          + "leave out --partitions \(wanted), or name another folder with --data")
+    }
+    Terminal.print(
+      "cluster \(cluster.name) in \(data): \(cluster.partitions) partitions, \(workers) workers, 1 replica each")
+
+    var supervisor = Supervisor(logs: data)
+    defer { supervisor.stopAll() }
+    let common = ["--log-format", logFormat.rawValue, "--follow-parent"]
+    supervisor.add(
+      "dispatcher",
+      ["dispatcher", "--data", dispatcherData, "--listen", listen, "--worker-listen", workerListen] + common)
+    for number in 1...workers {
+      supervisor.add(
+        "worker-\(number)",
+        ["worker", "--data", data + "/worker-\(number)", "--node", "worker-\(number)", "--dispatcher", workerListen]
+          + common)
+    }
+    try supervisor.startAll()
+    try waitUntilReady(&supervisor, stop)
+    if !stop.isSet {
+      Terminal.print("ready: services connect to \(listen); Ctrl-C stops it")
+    }
+    while !stop.isSet {
+      usleep(20_000)
+      try supervisor.restartDead(unless: stop)
+    }
+    Terminal.print("stopping: every node drains and writes a last checkpoint")
+    let isClean = supervisor.stopAll()
+    Terminal.print("stopped")
+    if !isClean { throw NodeError(.no, "not every node stopped in good order; see the logs in \(data)") }
+  }
+
+  private func waitUntilReady(_ supervisor: inout Supervisor, _ stop: StopFlag) throws {
+    let client: LarisClient
+    do { client = try LarisClient(dispatcher: listen, budgetMilliseconds: 500) } catch {
+      throw NodeError(.usage, "--listen \(error)")
+    }
+    var request = Laris_Request()
+    request.getStatus = Laris_GetStatus()
+    while !stop.isSet {
+      try supervisor.failIfDead()
+      request.requestID = LarisClient.newRequestID()
+      if case .done(let reply) = try client.call(request), reply.status.isHealthy { return }
+      usleep(20_000)
+    }
+  }
+}
