@@ -73,7 +73,7 @@ let package = Package(
     .executableTarget(
       name: "laris-loadtest",
       dependencies: [
-        "LoadTest", "LarisClient",
+        "LarisClient", "LarisProtocol", "LoadTest",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "loadtest/laris-loadtest"),

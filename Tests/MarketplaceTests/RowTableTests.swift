@@ -1,0 +1,172 @@
+import Marketplace
+import Testing
+
+struct RowTableTests {
+  /// A key whose hash collides as often as a test wants.
+  private struct Key: RowKey, Hashable {
+    let value: UInt64
+    let hashBits: UInt64
+    init(_ value: UInt64, spread: UInt64) {
+      self.value = value
+      hashBits = spread == 0 ? mixed(value) : value % spread
+    }
+  }
+
+  private struct Row: Equatable {
+    var key: UInt64
+    var text: String
+  }
+
+  /// What the table must hold: dictionaries and nothing clever.
+  private struct Model {
+    var rows: [Key: String] = [:]
+    /// Interval of the last change; none: clean since it was loaded.
+    var changedIn: [Key: UInt64] = [:]
+    /// What SQLite would have, to load from.
+    var stored: [Key: String] = [:]
+    /// Copied, not yet written.
+    var frozen: [(interval: UInt64, rows: [Row])] = []
+    var interval: UInt64 = 1
+    var written: UInt64 = 0
+  }
+
+  @Test(arguments: [
+    // seed, keys, spread of the hash (0: all bits; 1: every key collides)
+    (1, 500, 0), (2, 5_000, 0), (3, 300, 7), (4, 120, 1), (5, 700, 1_024), (6, 900, 1_000_000),
+  ] as [(UInt64, Int, UInt64)])
+  func `a table is a dictionary that remembers what changed`(seed: UInt64, keys: Int, spread: UInt64) {
+    var random = SplitMix64(seed: seed)
+    var table = RowTable<Key, Row>(rowsExpected: 1)
+    var model = Model()
+    for step in 0..<40_000 {
+      let key = Key(UInt64(random.pick(0...keys)), spread: spread)
+      let slot = table.find(key)
+      // A row leaves memory by eviction only; what is gone is loaded again, as a shell would.
+      if let slot {
+        #expect(table[slot] == Row(key: key.value, text: model.rows[key] ?? "nowhere"))
+      } else {
+        #expect(model.rows[key] == nil)
+      }
+      switch random.pick(0...99) {
+      case 0..<60:
+        let text = "\(step)"
+        if let slot {
+          let old = table.update(slot) { row in
+            defer { row.text = text }
+            return row.text
+          }
+          #expect(old == model.rows[key])
+        } else {
+          if let stored = model.stored[key] {
+            let loaded = table.insert(key, Row(key: key.value, text: stored), isNew: false)
+            table.update(loaded) { $0.text = text }
+          } else {
+            table.insert(key, Row(key: key.value, text: text), isNew: true)
+          }
+        }
+        model.rows[key] = text
+        model.changedIn[key] = model.interval
+      case 60..<90:
+        if slot == nil, let stored = model.stored[key] {
+          table.insert(key, Row(key: key.value, text: stored), isNew: false)
+          model.rows[key] = stored
+          model.changedIn[key] = nil
+        }
+      case 90..<93: freeze(&table, &model)
+      case 93..<95:
+        // The oldest frozen interval reaches SQLite.
+        guard !model.frozen.isEmpty else { continue }
+        let (interval, rows) = model.frozen.removeFirst()
+        for row in rows { model.stored[Key(row.key, spread: spread)] = row.text }
+        model.written = interval
+      default: evict(&table, &model, keeping: random.pick(0...keys))
+      }
+      #expect(table.count == model.rows.count)
+      #expect(table.dirtyCount == model.changedIn.values.count { $0 == model.interval })
+    }
+    var seen: [UInt64: String] = [:]
+    table.forEach { row in
+      #expect(seen.updateValue(row.text, forKey: row.key) == nil)
+    }
+    #expect(seen == Dictionary(uniqueKeysWithValues: model.rows.map { ($0.key.value, $0.value) }))
+  }
+
+  private func freeze(_ table: inout RowTable<Key, Row>, _ model: inout Model) {
+    let (rows, interval) = table.freeze()
+    #expect(interval == model.interval)
+    let expected = model.changedIn.filter { $0.value == model.interval }.keys
+      .map { Row(key: $0.value, text: model.rows[$0] ?? "nowhere") }
+    #expect(rows.sorted { $0.key < $1.key } == expected.sorted { $0.key < $1.key })
+    model.frozen.append((interval, rows))
+    model.interval += 1
+    #expect(table.dirtyCount == 0)
+  }
+
+  private func evict(_ table: inout RowTable<Key, Row>, _ model: inout Model, keeping rowsMax: Int) {
+    let before = table.count
+    table.evict(keeping: rowsMax, writtenThrough: model.written)
+    #expect(table.count >= min(rowsMax, before))
+    var left: Set<UInt64> = []
+    table.forEach { left.insert($0.key) }
+    for (key, text) in model.rows where !left.contains(key.value) {
+      let changed = model.changedIn[key] ?? 0
+      #expect(changed <= model.written, "a dirty or frozen row was evicted")
+      #expect(model.stored[key] == text, "a row was evicted that nobody has")
+      model.rows[key] = nil
+      model.changedIn[key] = nil
+    }
+  }
+
+  @Test func `eviction gets down to its limit when all is clean`() {
+    var table = RowTable<Key, Row>(rowsExpected: 1)
+    for value in 0..<5_000 as Range<UInt64> {
+      table.insert(Key(value, spread: 0), Row(key: value, text: ""), isNew: false)
+    }
+    for _ in 0..<20 { table.evict(keeping: 100, writtenThrough: 0) }
+    #expect(table.count == 100)
+  }
+
+  @Test func `eviction never drops what is dirty or frozen`() {
+    var table = RowTable<Key, Row>(rowsExpected: 1)
+    for value in 0..<3_000 as Range<UInt64> {
+      table.insert(Key(value, spread: 0), Row(key: value, text: ""), isNew: true)
+    }
+    for _ in 0..<10 { table.evict(keeping: 0, writtenThrough: 0) }
+    #expect(table.count == 3_000)
+    let (_, first) = table.freeze()
+    for _ in 0..<10 { table.evict(keeping: 0, writtenThrough: first - 1) }
+    #expect(table.count == 3_000)
+    // Changed again: written as it was is not written as it is.
+    for value in 0..<1_000 as Range<UInt64> {
+      if let slot = table.find(Key(value, spread: 0)) { table.update(slot) { $0.text = "again" } }
+    }
+    for _ in 0..<20 { table.evict(keeping: 0, writtenThrough: first) }
+    #expect(table.count == 1_000)
+  }
+
+  @Test func `what was touched lately outlives what was not`() {
+    var table = RowTable<Key, Row>(rowsExpected: 1)
+    for value in 0..<1_000 as Range<UInt64> {
+      table.insert(Key(value, spread: 0), Row(key: value, text: ""), isNew: false)
+    }
+    table.evict(keeping: 999, writtenThrough: 0)  // One turn of the hand: none is recent now.
+    var hot: Set<UInt64> = []
+    for value in stride(from: 0, to: 1_000, by: 10) as StrideTo<UInt64> {
+      if table.find(Key(value, spread: 0)) != nil { hot.insert(value) }
+    }
+    table.evict(keeping: hot.count, writtenThrough: 0)
+    for value in hot { #expect(table.find(Key(value, spread: 0)) != nil) }
+  }
+
+  @Test func `slots stay valid while others come and go`() throws {
+    var table = RowTable<Key, Row>(rowsExpected: 1)
+    let slot = table.insert(Key(1, spread: 0), Row(key: 1, text: "kept"), isNew: true)
+    for value in 2..<10_000 as Range<UInt64> {
+      table.insert(Key(value, spread: 0), Row(key: value, text: ""), isNew: false)
+    }
+    for _ in 0..<20 { table.evict(keeping: 1, writtenThrough: 0) }
+    #expect(table.count == 1)
+    #expect(table.find(Key(1, spread: 0)) == slot)
+    #expect(table[slot].text == "kept")
+  }
+}
