@@ -49,6 +49,11 @@ package struct Books: ~Copyable {
     blockFirst = firstSequenceNumber
   }
 
+  /// From now on the block's orders are known, also to ``addNeeds(ofOrder:to:)`` of the next.
+  package mutating func endBlock() {
+    blockFirst = .max
+  }
+
   /// - Parameter rowsExpected: sizes the tables' indexes.
   package init(partition: UInt16, terms: Terms, rowsExpected: Int = 65_536) {
     self.partition = partition

@@ -270,6 +270,7 @@ package struct PartitionCore: ~Copyable {
         answers.truncate(to: start)
       }
     }
+    books.endBlock()
     applied = applied.advanced(by: UInt64(entryCount))
     entryCount = 0
     items.removeAll(keepingCapacity: true)
@@ -429,6 +430,7 @@ package struct PartitionCore: ~Copyable {
       }
       applied = sequenceNumber
     }
+    books.endBlock()
     logged.removeAll()
     dueOrders.removeAll()
   }

@@ -109,9 +109,12 @@ struct ByteWriterTests {
     writer.append(littleEndian: UInt32.max)
     writer.append(0x2A as UInt8)
     var reader = ByteReader(writer.bytes)
-    #expect(try reader.number(Int64.self) == .min)
-    #expect(try reader.number(UInt32.self) == .max)
-    #expect(try reader.number(UInt8.self) == 0x2A)
+    let eight = try reader.number(Int64.self)
+    let four = try reader.number(UInt32.self)
+    let one = try reader.number(UInt8.self)
+    #expect(eight == .min)
+    #expect(four == .max)
+    #expect(one == 0x2A)
     #expect(reader.isAtEnd)
   }
 }
