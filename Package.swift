@@ -21,7 +21,7 @@ let package = Package(
     .target(name: "Cluster", dependencies: ["Bytes"]),
     .target(name: "Wire", dependencies: ["Bytes", "Marketplace", "Cluster"]),
     .target(name: "WorkerCore", dependencies: ["Bytes", "Marketplace", "Cluster", "Wire"]),
-    .target(name: "DispatcherCore", dependencies: ["Bytes", "Cluster", "Wire"]),
+    .target(name: "DispatcherCore", dependencies: ["Bytes", "Cluster", "Marketplace", "Wire"]),
 
     // C libraries, and the owners above them.
     .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
@@ -77,6 +77,41 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "loadtest/laris-loadtest"),
+
+    // Tests mirror the sources.
+    .target(name: "TestSupport", path: "Tests/TestSupport"),
+    .testTarget(name: "BytesTests", dependencies: ["TestSupport", "Bytes"]),
+    .testTarget(name: "ClusterTests", dependencies: ["TestSupport", "Bytes", "Cluster"]),
+    .testTarget(name: "MarketplaceTests", dependencies: ["TestSupport", "Marketplace"]),
+    .testTarget(
+      name: "WireTests",
+      dependencies: [
+        "TestSupport",
+        "Bytes", "Cluster", "LarisProtocol", "Marketplace", "Wire",
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ]),
+    .testTarget(
+      name: "WorkerCoreTests",
+      dependencies: ["TestSupport", "Bytes", "Cluster", "Marketplace", "Wire", "WorkerCore"]),
+    .testTarget(
+      name: "DispatcherCoreTests",
+      dependencies: ["TestSupport", "Bytes", "Cluster", "DispatcherCore", "Marketplace", "Wire"]),
+    .testTarget(
+      name: "ReplicationLogTests", dependencies: ["TestSupport", "Bytes", "Cluster", "LZ4", "ReplicationLog"]),
+    .testTarget(
+      name: "PartitionStoreTests",
+      dependencies: [
+        "TestSupport",
+        "Bytes", "Cluster", "Marketplace", "PartitionStore", "SQLite", "Wire", "WorkerCore",
+      ]),
+    .testTarget(
+      name: "ConfigurationManagerTests",
+      dependencies: ["TestSupport", "Cluster", "ConfigurationManager", "SQLite"]),
+    .testTarget(name: "LoadTestTests", dependencies: ["LoadTest"]),
+    .testTarget(name: "ArchitectureTests"),
+    .testTarget(
+      name: "EndToEndTests",
+      dependencies: ["TestSupport", "LarisClient", "LarisProtocol", "LoadTest", "ZeroMQ"]),
   ],
   swiftLanguageModes: [.v6]
 )

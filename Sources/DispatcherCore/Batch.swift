@@ -31,6 +31,9 @@ final class Batch {
     header.write(.batch, into: &frame)
   }
 
+  /// Of the requests alone.
+  var requestBytes: Int { frame.count - BatchHeader.size - BatchItem.overhead * items.count }
+
   func add(_ bytes: UnsafeRawBufferPointer, message: Int, index: Int, id: RequestID, deadline: Int64) {
     let offset = frame.count + 4
     BatchItem.write(bytes, deadlineMilliseconds: 0, into: &frame)

@@ -319,7 +319,7 @@ package struct DispatcherCore: ~Copyable {
       {
         let batch = partitions[number].waiting.removeFirst()
         partitions[number].waitingCount -= batch.items.count
-        partitions[number].waitingBytes -= batch.frame.count - BatchHeader.size - 8 * batch.items.count
+        partitions[number].waitingBytes -= batch.requestBytes
         let after = partitions[number].inFlight.last?.number ?? 0
         partitions[number].inFlight.append(batch)
         depart(batch, number, after: after, now: now)
@@ -344,6 +344,7 @@ package struct DispatcherCore: ~Copyable {
       for batch in partitions[number].waiting where batch.deadline <= now {
         expire(batch, isUp ? .deadlinePassed : .noPrimary, now: now)
       }
+      dropAnswered(number)
       for batch in partitions[number].inFlight where batch.deadline <= now {
         expire(batch, .noAnswerInTime, now: now)
       }
@@ -352,6 +353,15 @@ package struct DispatcherCore: ~Copyable {
       }
       partitions[number].audits.removeAll { $0.deadline == .max }
     }
+  }
+
+  /// Batches that nobody waits for any more make room for new ones.
+  private mutating func dropAnswered(_ number: Int) {
+    for batch in partitions[number].waiting where batch.deadline == .max {
+      partitions[number].waitingCount -= batch.items.count
+      partitions[number].waitingBytes -= batch.requestBytes
+    }
+    partitions[number].waiting.removeAll { $0.deadline == .max }
   }
 
   private mutating func expire(_ batch: Batch, _ code: DeliveryCode, now: Int64) {

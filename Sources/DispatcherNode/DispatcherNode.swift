@@ -131,7 +131,7 @@ package final class DispatcherNode {
   private func bind(_ socket: borrowing Socket, _ endpoint: String, flag: String) throws {
     do {
       try socket.bind(endpoint)
-    } catch where error.isAddressInUse {
+    } catch  where error.isAddressInUse {
       throw NodeError(
         .no, "\(endpoint) is in use by another process; choose another with \(flag), or stop that one")
     } catch {

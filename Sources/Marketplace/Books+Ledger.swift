@@ -20,10 +20,11 @@ extension Books {
     guard let slot = find(command.order) else { return .no(Refusal(.unknownOrder)) }
     let order = orders[slot]
     let buyer = AccountKey(.wallet, owner: order.buyer)
-    // Every other account is at least 0 and together they are what clearing owes, so
-    // if clearing does not overflow nothing does.
-    guard !balance(AccountKey(.providerClearing)).subtractingReportingOverflow(command.amount).overflow
-    else { return .no(Refusal(.amountOverflow)) }
+    // Every other account is at least 0, and together they hold what clearing owes: if that
+    // fits into 63 bits, so does each of them.
+    guard balance(AccountKey(.providerClearing)) >= -Money.max + command.amount else {
+      return .no(Refusal(.amountOverflow))
+    }
 
     let isAwaited = order.state == .placed
     let outstanding = order.total - order.received

@@ -41,15 +41,18 @@ extension Books {
       let onHand = skus[slots[index]].onHand
       if onHand < Int64(line.quantity) {
         problems.append(problem(index, line, available: onHand))
-      } else if problems.isEmpty {
+      } else {
         skus.update(slots[index]) { sku in
           sku.onHand -= Int64(line.quantity)
           sku.reserved += Int64(line.quantity)
         }
       }
     }
-    if let firstShort = problems.first {
-      for index in 0..<Int(firstShort.index) { release(slots[index], Int64(lines[index].quantity)) }
+    if !problems.isEmpty {
+      let short = Set(problems.map(\.index))
+      for (index, line) in lines.enumerated() where !short.contains(UInt32(index)) {
+        release(slots[index], Int64(line.quantity))
+      }
       return .no(Refusal(.outOfStock, lines: problems))
     }
 

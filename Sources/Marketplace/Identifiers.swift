@@ -74,6 +74,14 @@ package struct PaymentKey: Hashable, Sendable, RowKey {
     self.provider = provider
     self.reference = reference
   }
+
+  /// Byte for byte, as providers and SQLite compare; Swift's strings are equal when they look alike.
+  package static func == (a: PaymentKey, b: PaymentKey) -> Bool {
+    a.provider.utf8.elementsEqual(b.provider.utf8) && a.reference.utf8.elementsEqual(b.reference.utf8)
+  }
+
+  package func hash(into hasher: inout Hasher) { hasher.combine(hashBits) }
+
   package var hashBits: UInt64 {
     var hash: UInt64 = 0xCBF2_9CE4_8422_2325
     for byte in provider.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }

@@ -51,7 +51,8 @@ extension Reason {
         "The order has left the shop.", "Pesanan sudah dikirim.",
         "Nothing: or wait until it is delivered."
       )
-    case .notShipped: ("The order was not shipped yet.", "Pesanan belum dikirim.", "Report its shipping first.")
+    case .notShipped:
+      ("The order was not shipped yet.", "Pesanan belum dikirim.", "Report its shipping first.")
     case .notDelivered:
       (
         "The order was not delivered yet.", "Pesanan belum diterima.",

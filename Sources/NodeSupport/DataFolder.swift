@@ -68,7 +68,8 @@ package final class DataFolder {
   package func identity() throws -> Identity? {
     guard FileManager.default.fileExists(atPath: identityPath) else { return nil }
     do {
-      return try JSONDecoder().decode(Identity.self, from: Data(contentsOf: URL(fileURLWithPath: identityPath)))
+      return try JSONDecoder().decode(
+        Identity.self, from: Data(contentsOf: URL(fileURLWithPath: identityPath)))
     } catch {
       throw NodeError(.no, "\(identityPath) can't be read: \(error)")
     }

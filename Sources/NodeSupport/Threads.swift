@@ -62,9 +62,9 @@ package enum Signals {
     }
   }
 
-  /// Sets `flag` when the process's parent goes, so that nothing is left behind.
-  package static func followParent(_ flag: StopFlag) {
-    let parent = getppid()
+  /// Sets `flag` when the process `parent`, which started this one, is gone, so that nothing is left
+  /// behind.
+  package static func follow(parent: Int32, _ flag: StopFlag) {
     _ = NodeThread("parent") {
       while !flag.isSet {
         if getppid() != parent { flag.set() }

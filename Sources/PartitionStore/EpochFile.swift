@@ -11,7 +11,7 @@ package enum EpochFile {
     var buffer = [CChar](repeating: 0, count: 64)
     let count = fread(&buffer, 1, 63, file)
     let text = String(decoding: buffer.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    guard let value = UInt64(text.filter { $0 != "\n" }) else {
+    guard let value = UInt64(text.hasSuffix("\n") ? text.dropLast() : text[...]) else {
       throw .damaged(path: path, what: "it should hold a number, and holds '\(text.prefix(20))'")
     }
     return Epoch(value)

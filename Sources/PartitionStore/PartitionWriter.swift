@@ -36,9 +36,9 @@ package struct PartitionWriter: ~Copyable {
       try Self.identify(database, path: path, cluster: cluster, partition: partition)
     }
     let state = try Self.state(of: database)
-    _ = try database.checkpoint()
+    let isMoved = try database.checkpoint()
     let statements = try Statements(database)
-    self.durable = state.applied
+    durable = isMoved ? state.applied : .zero
     self.statements = statements
     self.database = database
   }
@@ -58,7 +58,13 @@ package struct PartitionWriter: ~Copyable {
     if let other = found["partition"], other != "\(partition.rawValue)" {
       throw StoreError.foreign(path: path, what: "it is of partition \(other), not of \(partition.rawValue)")
     }
-    guard found.isEmpty else { return }
+    let keys = ["cluster", "format", "partition", "applied_sn", "time", "orders_placed"]
+    guard found.isEmpty else {
+      if let missing = keys.first(where: { found[$0] == nil }) {
+        throw StoreError.damaged(path: path, what: "its table meta has no \(missing)")
+      }
+      return
+    }
     let write = try database.prepare("INSERT INTO meta (key, value) VALUES (?1, ?2)")
     write.bind(1, "cluster")
     write.bind(2, cluster)
@@ -245,7 +251,8 @@ package struct PartitionWriter: ~Copyable {
       statements.request.bind(3, row.fingerprint)
       statements.request.bind(4, Int64(row.code))
       requests.bodies.withUnsafeBytes { bodies in
-        statements.request.bind(5, blob: UnsafeRawBufferPointer(rebasing: bodies[row.bodyStart..<row.bodyEnd]))
+        statements.request.bind(
+          5, blob: UnsafeRawBufferPointer(rebasing: bodies[row.bodyStart..<row.bodyEnd]))
       }
       try statements.request.run()
     }

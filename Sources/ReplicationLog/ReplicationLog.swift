@@ -60,6 +60,9 @@ package struct ReplicationLog: ~Copyable {
   ) throws {
     var names = try SegmentFile.names(in: directory, suffix: ".lz4")
     if names.isEmpty {
+      // A spare of an earlier log would bring that log's first use back.
+      let spare = directory + "/" + Self.spareName
+      if SegmentFile.exists(spare) { try SegmentFile.remove(spare) }
       let header = SegmentHeader(
         partition: identity.partition, segmentBytes: UInt32(segmentBytes), use: 1, first: applied.next,
         previousHash: 0, cluster: identity.cluster)
@@ -164,7 +167,8 @@ package struct ReplicationLog: ~Copyable {
     block.write(into: &headerBytes)
     scratch.bytes.copyMemory(from: headerBytes.bytes)
     let rest = Int(header.segmentBytes) - offset - blockBytes - SegmentFormat.restSize
-    scratch.bytes.storeBytes(of: SegmentFormat.restMagic.littleEndian, toByteOffset: blockBytes, as: UInt32.self)
+    scratch.bytes.storeBytes(
+      of: SegmentFormat.restMagic.littleEndian, toByteOffset: blockBytes, as: UInt32.self)
     scratch.bytes.storeBytes(of: UInt32(rest).littleEndian, toByteOffset: blockBytes + 4, as: UInt32.self)
     try file.write(
       UnsafeRawBufferPointer(rebasing: scratch.bytes[..<(blockBytes + SegmentFormat.restSize)]), at: offset)

@@ -33,6 +33,12 @@ package struct SegmentScan {
     case .newer(let version): throw LogError.unsupportedVersion(path: path, version: version)
     case .invalid(let what): throw LogError.damaged(path: path, offset: 0, what: what)
     }
+    // A segment is as long as it will be before its first block is written.
+    guard bytes.count == Int(header.segmentBytes) else {
+      throw LogError.damaged(
+        path: path, offset: min(bytes.count, Int(header.segmentBytes)),
+        what: "the file has \(bytes.count) bytes, and was made with \(header.segmentBytes)")
+    }
     next = header.first
     hash = header.previousHash
     time = 0
@@ -43,7 +49,7 @@ package struct SegmentScan {
       switch BlockHeader.read(remaining) {
       case .rest:
         // A block of this use beyond the end means that the end is not the end.
-        if let later = Self.laterBlock(bytes, after: offset, use: header.use) {
+        if let later = laterBlock(bytes, after: offset) {
           throw LogError.damaged(
             path: path, offset: offset, what: "block at byte \(later) was written after what is missing here")
         }
@@ -118,19 +124,20 @@ package struct SegmentScan {
     _ bytes: UnsafeRawBufferPointer, _ offset: Int, _ path: String, _ isLast: Bool, _ what: String
   ) throws(LogError) {
     guard isLast else { throw .damaged(path: path, offset: offset, what: "\(what); a later segment exists") }
-    if let later = Self.laterBlock(bytes, after: offset, use: header.use) {
+    if let later = laterBlock(bytes, after: offset) {
       throw .damaged(path: path, offset: offset, what: "\(what); block at byte \(later) was written later")
     }
   }
 
-  /// The next valid block header of the same use after `offset`, wherever it stands.
-  private static func laterBlock(_ bytes: UnsafeRawBufferPointer, after offset: Int, use: UInt64) -> Int? {
+  /// A valid block header of the same use after `offset`, wherever it stands, that claims that what is
+  /// missing at `offset` was synced (rule 9). One that does not was never synced itself.
+  private func laterBlock(_ bytes: UnsafeRawBufferPointer, after offset: Int) -> Int? {
     var place = offset + 1
     while place + BlockHeader.size <= bytes.count {
-      // "BLCK" stands 8 bytes into a header; memchr on its first byte is fast enough.
+      // "BLCK" stands 8 bytes into a header.
       if bytes[place + 8] == 0x42,
         case .header(let block) = BlockHeader.read(UnsafeRawBufferPointer(rebasing: bytes[place...])),
-        block.use == use
+        block.use == header.use, block.synced >= next
       {
         return place
       }

@@ -68,7 +68,9 @@ final class PartitionNode: Sendable {
       thread = NodeThread("partition-\(setup.partition.rawValue)") { [self] in
         do {
           try run()
-          board.status.withLock { $0.isActive = false; $0.note = "stopped" }
+          board.status.withLock {
+            $0.isActive = false; $0.note = "stopped"
+          }
         } catch {
           fail(error)
         }

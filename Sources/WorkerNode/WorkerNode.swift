@@ -49,7 +49,8 @@ package final class WorkerNode {
       guard identity.kind == "worker" else {
         throw NodeError(
           .usage,
-          "the data folder \(configuration.data) is a \(identity.kind)'s; give the worker a folder of its own")
+          "the data folder \(configuration.data) is a \(identity.kind)'s; give the worker a folder of its own"
+        )
       }
       guard identity.node == configuration.node else {
         throw NodeError(

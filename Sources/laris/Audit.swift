@@ -44,8 +44,9 @@ struct Audit: ParsableCommand {
       request.auditPartition.partition = partition.partition
       reports.append(try cluster.reply(to: request, by: auditor).audit)
       if !json, Terminal.isInteractive {
-        Terminal.print("\r\u{1B}[Kaudited \(reports.count) of \(status.partitions.count) partitions", terminator: "")
-              }
+        Terminal.print(
+          "\r\u{1B}[Kaudited \(reports.count) of \(status.partitions.count) partitions", terminator: "")
+      }
     }
     if !json, Terminal.isInteractive { Terminal.print("\r\u{1B}[K", terminator: "") }
     var accounts: [String: Int64] = [:]
@@ -58,7 +59,8 @@ struct Audit: ParsableCommand {
   }
 
   private func text(
-    _ reports: [Laris_AuditReport], _ accounts: [String: Int64], _ status: Laris_ClusterStatus, _ isClean: Bool
+    _ reports: [Laris_AuditReport], _ accounts: [String: Int64], _ status: Laris_ClusterStatus,
+    _ isClean: Bool
   ) -> String {
     var names: [String] = []
     for check in reports.flatMap(\.checks) where !names.contains(check.name) { names.append(check.name) }
@@ -74,7 +76,8 @@ struct Audit: ParsableCommand {
     func sum(_ path: KeyPath<Laris_AuditReport, UInt64>) -> String {
       Terminal.grouped(reports.reduce(0) { $0 + $1[keyPath: path] })
     }
-    text += "\(sum(\.shops)) shops, \(sum(\.skus)) SKUs, \(sum(\.orders)) orders, \(sum(\.payments)) payments, "
+    text +=
+      "\(sum(\.shops)) shops, \(sum(\.skus)) SKUs, \(sum(\.orders)) orders, \(sum(\.payments)) payments, "
     text += "\(sum(\.transfers)) transfers over \(reports.count) partitions\n"
     text += "accounts (\(status.currency), minor units): "
     text += accounts.sorted { $0.key < $1.key }.map { "\($0.key) \(Terminal.grouped($0.value))" }
@@ -94,7 +97,8 @@ struct Audit: ParsableCommand {
     -> String
   {
     let partitions = try reports.map { try $0.jsonString() }.joined(separator: ",")
-    let sums = accounts.sorted { $0.key < $1.key }.map { "\"\($0.key)\":\"\($0.value)\"" }.joined(separator: ",")
+    let sums = accounts.sorted { $0.key < $1.key }.map { "\"\($0.key)\":\"\($0.value)\"" }.joined(
+      separator: ",")
     return "{\"clean\":\(isClean),\"accounts\":{\(sums)},\"partitions\":[\(partitions)]}"
   }
 }

@@ -29,7 +29,8 @@ struct ClusterCommand: ParsableCommand {
       let record = try options.record()
       try Self.create(record, in: data)
       Terminal.print(
-        "cluster \(record.name) (\(record.id)): \(record.partitions) partitions, \(record.currency), in \(data)")
+        "cluster \(record.name) (\(record.id)): \(record.partitions) partitions, \(record.currency), in \(data)"
+      )
       Terminal.print("next: laris dispatcher --data \(data)")
     }
 
@@ -74,7 +75,8 @@ struct ClusterShape: ParsableArguments {
       throw ValidationError("--partitions must be 1 to \(Routing.partitionsMax), not \(partitions)")
     }
     guard replicas == 1 else {
-      throw ValidationError("--replicas \(replicas): this version keeps 1 replica of a partition; leave it at 1")
+      throw ValidationError(
+        "--replicas \(replicas): this version keeps 1 replica of a partition; leave it at 1")
     }
     if let workers, workers < 1 || workers > 1_000 {
       throw ValidationError("--workers must be 1 to 1000, not \(workers)")
@@ -82,7 +84,9 @@ struct ClusterShape: ParsableArguments {
     guard currency.utf8.count == 3, currency.utf8.allSatisfy({ (65...90).contains($0) }) else {
       throw ValidationError("--currency '\(currency)' must be three capital letters, like IDR")
     }
-    guard !name.isEmpty, name.utf8.count <= 64 else { throw ValidationError("--name must have 1 to 64 bytes") }
+    guard !name.isEmpty, name.utf8.count <= 64 else {
+      throw ValidationError("--name must have 1 to 64 bytes")
+    }
     guard reserveMinutes >= 1, reserveMinutes <= 43_200 else {
       throw ValidationError("--reserve-minutes must be 1 to 43200 (30 days)")
     }

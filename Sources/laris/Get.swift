@@ -49,7 +49,11 @@ struct Get: ParsableCommand {
     @Argument(help: "The SKU's id in that shop.") var sku: UInt64
     @OptionGroup var output: Output
     func run() throws {
-      try output.run(.getSku(.with { $0.shopID = shop; $0.skuID = sku }))
+      try output.run(
+        .getSku(
+          .with {
+            $0.shopID = shop; $0.skuID = sku
+          }))
     }
   }
 
@@ -69,7 +73,10 @@ struct Get: ParsableCommand {
     func run() throws {
       let id = try Get.orderID(order)
       try output.run(
-        .getPayment(.with { $0.orderID = id; $0.provider = provider; $0.reference = reference }))
+        .getPayment(
+          .with {
+            $0.orderID = id; $0.provider = provider; $0.reference = reference
+          }))
     }
     func validate() throws { _ = try Get.orderID(order) }
   }
@@ -110,7 +117,9 @@ struct Get: ParsableCommand {
         field("shop", "\(order.shopID)"), field("buyer", "\(order.buyerID)"),
         field("channel", order.channel), field("reference", order.reference),
       ]
-        + order.lines.map { field("line", "\($0.quantity) × SKU \($0.skuID) at \(Terminal.grouped($0.unitPrice))") }
+        + order.lines.map {
+          field("line", "\($0.quantity) × SKU \($0.skuID) at \(Terminal.grouped($0.unitPrice))")
+        }
         + [
           field("shipping fee", Terminal.grouped(order.shippingFee)),
           field("total", Terminal.grouped(order.total)), field("received", Terminal.grouped(order.received)),
@@ -120,7 +129,8 @@ struct Get: ParsableCommand {
           field("paid at", time(order.paidAt)), field("shipped at", time(order.shippedAt)),
           field("delivered at", time(order.deliveredAt)), field("ended at", time(order.endedAt)),
         ]
-        + (order.cancelReason.isEmpty ? [] : [field("cancelled", "\(order.cancelledBy): \(order.cancelReason)")])
+        + (order.cancelReason.isEmpty
+          ? [] : [field("cancelled", "\(order.cancelledBy): \(order.cancelReason)")])
     case .sku(let sku)?:
       return [
         field("SKU", "\(sku.shopID)/\(sku.skuID)"), field("name", sku.name),

@@ -59,7 +59,8 @@ struct Inspect: ParsableCommand {
       return
     }
     for (index, (name, value)) in fields.enumerated() {
-      Terminal.print(index == 0 ? value : "  \(name)\(String(repeating: " ", count: max(1, 16 - name.count)))\(value)")
+      Terminal.print(
+        index == 0 ? value : "  \(name)\(String(repeating: " ", count: max(1, 16 - name.count)))\(value)")
     }
   }
 
@@ -131,7 +132,8 @@ struct Inspect: ParsableCommand {
       ("request window", "\(record.requestWindowMilliseconds) ms"),
       (
         "groups",
-        groups.map { "\($0.partition.rawValue):\($0.primary ?? "-")@\($0.epoch.rawValue)" }.joined(separator: " ")
+        groups.map { "\($0.partition.rawValue):\($0.primary ?? "-")@\($0.epoch.rawValue)" }.joined(
+          separator: " ")
       ),
     ]
   }

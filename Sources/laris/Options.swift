@@ -29,15 +29,16 @@ struct ClusterOptions: ParsableArguments {
   func reply(to request: Laris_Request, by client: LarisClient) throws -> Laris_Reply {
     switch try client.call(request) {
     case .done(let reply): return reply
-    case .no(let reply): throw NodeError(.no, "\(reply.code): \(reply.message)")
+    case .no(let reply): throw NodeError(.no, "\(reply.code.contractName): \(reply.message)")
     case .notExecuted(nil):
       throw NodeError(
         .unreachable,
         "nobody listens at \(dispatcher); start a cluster with: laris up, or name another with --dispatcher")
-    case .notExecuted(let reply?): throw NodeError(.notExecuted, "\(reply.code): \(reply.message)")
+    case .notExecuted(let reply?):
+      throw NodeError(.notExecuted, "\(reply.code.contractName): \(reply.message)")
     case .unknown(_, nil):
       throw NodeError(.unreachable, "\(dispatcher) did not answer within \(timeout) s")
-    case .unknown(_, let reply?): throw NodeError(.unknown, "\(reply.code): \(reply.message)")
+    case .unknown(_, let reply?): throw NodeError(.unknown, "\(reply.code.contractName): \(reply.message)")
     }
   }
 }
@@ -50,8 +51,9 @@ struct NodeOptions: ParsableArguments {
   @Option(help: "Least level to log: trace, debug, info, notice, warning, error, critical.")
   var logLevel: LogLevel = .info
 
-  @Flag(help: .hidden)
-  var followParent = false
+  /// Of `laris up`: the node ends with the process that started it.
+  @Option(help: .hidden)
+  var parent: Int32?
 
   enum LogFormat: String, ExpressibleByArgument, CaseIterable { case readable, json }
   enum LogLevel: String, ExpressibleByArgument, CaseIterable {
@@ -65,7 +67,7 @@ struct NodeOptions: ParsableArguments {
       logFormat == .json ? .json : .readable, level: Logger.Level(rawValue: logLevel.rawValue) ?? .info)
     let stop = StopFlag()
     Signals.stop(stop)
-    if followParent { Signals.followParent(stop) }
+    if let parent { Signals.follow(parent: parent, stop) }
     return stop
   }
 }
@@ -88,7 +90,8 @@ func validateNode(_ name: String) throws {
 /// ArgumentParser's own errors are not for nodes.
 func validateEndpoint(_ endpoint: String, flag: String) throws {
   let parts = endpoint.split(separator: ":", omittingEmptySubsequences: false)
-  guard endpoint.hasPrefix("tcp://"), parts.count >= 3, let port = UInt16(parts[parts.count - 1]), port > 0 else {
+  guard endpoint.hasPrefix("tcp://"), parts.count >= 3, let port = UInt16(parts[parts.count - 1]), port > 0
+  else {
     throw ValidationError("\(flag) '\(endpoint)' is no address; it should look like tcp://127.0.0.1:12120")
   }
 }

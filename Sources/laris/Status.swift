@@ -56,7 +56,8 @@ struct Status: ParsableCommand {
     text += "\(dispatcher.node): pid \(dispatcher.pid), up "
     text += Terminal.duration(milliseconds: status.now - dispatcher.startedAt)
     text += ", \(Terminal.grouped(dispatcher.requests)) requests: \(Terminal.grouped(dispatcher.done)) done, "
-    text += "\(Terminal.grouped(dispatcher.no)) no, \(Terminal.grouped(dispatcher.notExecuted)) not executed, "
+    text +=
+      "\(Terminal.grouped(dispatcher.no)) no, \(Terminal.grouped(dispatcher.notExecuted)) not executed, "
     text += "\(Terminal.grouped(dispatcher.unknown)) unknown\n\n"
     text += Terminal.table(
       ["WORKER", "STATE", "PID", "UP", "PARTITIONS"],
@@ -70,7 +71,10 @@ struct Status: ParsableCommand {
       })
     text += "\n\n"
     text += Terminal.table(
-      ["PARTITION", "STATE", "PRIMARY", "EPOCH", "COMMITTED", "CHECKPOINTED", "REPLAY", "ORDERS", "WAITING", "SENT"],
+      [
+        "PARTITION", "STATE", "PRIMARY", "EPOCH", "COMMITTED", "CHECKPOINTED", "REPLAY", "ORDERS", "WAITING",
+        "SENT",
+      ],
       status.partitions.map { partition in
         [
           "\(partition.partition)", partition.active ? "active" : "away",

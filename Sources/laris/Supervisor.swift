@@ -67,7 +67,8 @@ struct Supervisor {
       if let at = children[index].restartAt {
         guard now >= at, !stop.isSet else { continue }
         try start(index)
-        Terminal.print("\(children[index].name) started again (pid \(children[index].process?.processIdentifier ?? 0))")
+        Terminal.print(
+          "\(children[index].name) started again (pid \(children[index].process?.processIdentifier ?? 0))")
         continue
       }
       guard let process = children[index].process, !process.isRunning else { continue }

@@ -23,7 +23,9 @@ enum Terminal {
   /// Columns padded to their widest cell; numbers to the right.
   static func table(_ header: [String], _ rows: [[String]], right: Set<Int> = []) -> String {
     var widths = header.map(\.count)
-    for row in rows { for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.count) } }
+    for row in rows {
+      for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.count) }
+    }
     func line(_ cells: [String]) -> String {
       var text = ""
       for (column, cell) in cells.enumerated() {

@@ -56,22 +56,26 @@ struct Up: ParsableCommand {
           + "leave out --partitions \(wanted), or name another folder with --data")
     }
     Terminal.print(
-      "cluster \(cluster.name) in \(data): \(cluster.partitions) partitions, \(workers) workers, 1 replica each")
+      "cluster \(cluster.name) in \(data): \(cluster.partitions) partitions, \(workers) workers, 1 replica each"
+    )
 
     var supervisor = Supervisor(logs: data)
     defer { supervisor.stopAll() }
-    let common = ["--log-format", logFormat.rawValue, "--follow-parent"]
+    let common = ["--log-format", logFormat.rawValue, "--parent", "\(getpid())"]
     supervisor.add(
       "dispatcher",
       ["dispatcher", "--data", dispatcherData, "--listen", listen, "--worker-listen", workerListen] + common)
     for number in 1...workers {
       supervisor.add(
         "worker-\(number)",
-        ["worker", "--data", data + "/worker-\(number)", "--node", "worker-\(number)", "--dispatcher", workerListen]
+        [
+          "worker", "--data", data + "/worker-\(number)", "--node", "worker-\(number)", "--dispatcher",
+          workerListen,
+        ]
           + common)
     }
     try supervisor.startAll()
-    try waitUntilReady(&supervisor, stop)
+    try waitUntilReady(cluster.id, &supervisor, stop)
     if !stop.isSet {
       Terminal.print("ready: services connect to \(listen); Ctrl-C stops it")
     }
@@ -85,17 +89,28 @@ struct Up: ParsableCommand {
     if !isClean { throw NodeError(.no, "not every node stopped in good order; see the logs in \(data)") }
   }
 
-  private func waitUntilReady(_ supervisor: inout Supervisor, _ stop: StopFlag) throws {
+  private func waitUntilReady(_ id: String, _ supervisor: inout Supervisor, _ stop: StopFlag) throws {
     let client: LarisClient
     do { client = try LarisClient(dispatcher: listen, budgetMilliseconds: 500) } catch {
       throw NodeError(.usage, "--listen \(error)")
     }
     var request = Laris_Request()
     request.getStatus = Laris_GetStatus()
+    let began = Clock.steadyMilliseconds()
+    var said: Set<String> = []
     while !stop.isSet {
       try supervisor.failIfDead()
       request.requestID = LarisClient.newRequestID()
-      if case .done(let reply) = try client.call(request), reply.status.isHealthy { return }
+      if case .done(let reply) = try client.call(request), reply.status.clusterID == id {
+        if reply.status.isHealthy { return }
+        // What takes longer than a start should has a reason that a person must see.
+        if Clock.steadyMilliseconds() - began > 2_000 {
+          for partition in reply.status.partitions where !partition.active {
+            let line = "waiting for partition \(partition.partition): \(partition.note)"
+            if said.insert(line).inserted { Terminal.print(line) }
+          }
+        }
+      }
       usleep(20_000)
     }
   }

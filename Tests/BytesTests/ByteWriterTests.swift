@@ -1,4 +1,5 @@
 import Bytes
+import TestSupport
 import Testing
 
 struct ByteWriterTests {
@@ -13,11 +14,12 @@ struct ByteWriterTests {
   }
 
   /// Of protobuf.dev, "Base 128 Varints", and the edges.
-  @Test(arguments: [
-    (0, [0x00]), (1, [0x01]), (127, [0x7F]), (128, [0x80, 0x01]), (150, [0x96, 0x01]),
-    (16_383, [0xFF, 0x7F]), (16_384, [0x80, 0x80, 0x01]),
-    (.max, [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01]),
-  ] as [(UInt64, [UInt8])])
+  @Test(
+    arguments: [
+      (0, [0x00]), (1, [0x01]), (127, [0x7F]), (128, [0x80, 0x01]), (150, [0x96, 0x01]),
+      (16_383, [0xFF, 0x7F]), (16_384, [0x80, 0x80, 0x01]),
+      (.max, [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01]),
+    ] as [(UInt64, [UInt8])])
   func `a varint is as protobuf has it`(_ value: UInt64, _ expected: [UInt8]) {
     var writer = ByteWriter()
     writer.append(varint: value)

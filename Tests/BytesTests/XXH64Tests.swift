@@ -1,4 +1,5 @@
 import Bytes
+import TestSupport
 import Testing
 
 struct XXH64Tests {
@@ -69,11 +70,12 @@ struct XXH64Tests {
   }
 
   /// Python: `xxhash.xxh64_intdigest(text.encode())`.
-  @Test(arguments: [
-    ("", 0xEF46_DB37_51D8_E999), ("abc", 0x44BC_2CF5_AD77_0999), ("laris", 0xDCCD_27FD_C7CF_9506),
-    ("Nobody inspects the spammish repetition", 0xFBCE_A83C_8A37_8BF1),
-    ("Toko Sembako é 漢字", 0xD73F_B4F4_E97F_6355),
-  ] as [(String, UInt64)])
+  @Test(
+    arguments: [
+      ("", 0xEF46_DB37_51D8_E999), ("abc", 0x44BC_2CF5_AD77_0999), ("laris", 0xDCCD_27FD_C7CF_9506),
+      ("Nobody inspects the spammish repetition", 0xFBCE_A83C_8A37_8BF1),
+      ("Toko Sembako é 漢字", 0xD73F_B4F4_E97F_6355),
+    ] as [(String, UInt64)])
   func `a string is hashed by its UTF-8`(_ text: String, _ expected: UInt64) {
     #expect(hexadecimal(XXH64.hash(text)) == hexadecimal(expected))
   }

@@ -11,11 +11,12 @@ struct IdentifierTests {
     #expect(Self.rfc.description == "017f22e2-79b0-7cc3-98c4-dc0c0c07398f")
   }
 
-  @Test(arguments: [
-    (0x017F_22E2_79B0_6CC3, 0x98C4_DC0C_0C07_398F), (0x017F_22E2_79B0_4CC3, 0x98C4_DC0C_0C07_398F),
-    (0x017F_22E2_79B0_7CC3, 0x18C4_DC0C_0C07_398F), (0x017F_22E2_79B0_7CC3, 0xD8C4_DC0C_0C07_398F),
-    (0, 0), (.max, .max),
-  ] as [(UInt64, UInt64)])
+  @Test(
+    arguments: [
+      (0x017F_22E2_79B0_6CC3, 0x98C4_DC0C_0C07_398F), (0x017F_22E2_79B0_4CC3, 0x98C4_DC0C_0C07_398F),
+      (0x017F_22E2_79B0_7CC3, 0x18C4_DC0C_0C07_398F), (0x017F_22E2_79B0_7CC3, 0xD8C4_DC0C_0C07_398F),
+      (0, 0), (.max, .max),
+    ] as [(UInt64, UInt64)])
   func `another version or variant is no UUIDv7`(_ high: UInt64, _ low: UInt64) {
     #expect(!RequestID(high: high, low: low).isVersion7)
   }

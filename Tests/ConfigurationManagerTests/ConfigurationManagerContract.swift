@@ -1,11 +1,12 @@
 import Cluster
 import ConfigurationManager
+import TestSupport
 import Testing
 
 /// What every configuration manager must do. An implementation joins by being one of ``all``.
 struct ConfigurationManagerContract: Sendable, CustomTestStringConvertible {
   let name: String
-  /// Makes a new, empty one of a cluster. The closure it returns opens it once more, as another process would.
+  /// Makes a new, empty one of a cluster. What it returns opens it once more, as another process would.
   let make: @Sendable (ClusterRecord, TestFolder) throws -> (@Sendable () throws -> any ConfigurationManager)
   /// What was noted of changes, oldest first of each partition.
   let history: @Sendable (TestFolder) throws -> [Change]

@@ -2,6 +2,7 @@ import Cluster
 import ConfigurationManager
 import Foundation
 import SQLite
+import TestSupport
 import Testing
 
 extension ConfigurationManagerContract {

@@ -1,4 +1,5 @@
 import Marketplace
+import TestSupport
 import Testing
 
 struct DueQueueTests {

@@ -37,12 +37,13 @@ struct OrderStepTests {
     #expect(market.books.transfers.map(\.why) == [.settlement, .release, .fee])
   }
 
-  @Test(arguments: [
-    // basis points, goods, fee: rounded down, always.
-    (250, 39, 0), (250, 40, 1), (250, 79, 1), (250, 80, 2), (0, 1_000, 0), (10_000, 777, 777),
-    (1, 9_999, 0), (1, 10_000, 1), (3_333, 10, 3), (10_000, Money.max, Money.max),
-    (5_000, Money.max, Money.max / 2), (1, Money.max, Money.max / 10_000),
-  ] as [(UInt32, Money, Money)])
+  @Test(
+    arguments: [
+      // basis points, goods, fee: rounded down, always.
+      (250, 39, 0), (250, 40, 1), (250, 79, 1), (250, 80, 2), (0, 1_000, 0), (10_000, 777, 777),
+      (1, 9_999, 0), (1, 10_000, 1), (3_333, 10, 3), (10_000, Money.max, Money.max),
+      (5_000, Money.max, Money.max / 2), (1, Money.max, Money.max / 10_000),
+    ] as [(UInt32, Money, Money)])
   func `the fee is rounded down`(basisPoints: UInt32, goods: Money, fee: Money) {
     let market = Market.open(feeBasisPoints: basisPoints)
     let id = market.nextOrder

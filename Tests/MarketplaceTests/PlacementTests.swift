@@ -127,13 +127,14 @@ struct PlacementTests {
     #expect(market.books.transfers.isEmpty)
   }
 
-  @Test(arguments: [
-    // quantity, unit price, shipping: a line, a sum of lines, and the shipping that overflow.
-    ([(10, 2)], [Money.max], Money(0)),
-    ([(10, 1), (10, 1)], [Money.max, 1], 0),
-    ([(10, 1)], [Money.max], 1),
-    ([(10, 3)], [Money.max / 2], 0),
-  ] as [([(UInt64, UInt32)], [Money?], Money)])
+  @Test(
+    arguments: [
+      // quantity, unit price, shipping: a line, a sum of lines, and the shipping that overflow.
+      ([(10, 2)], [Money.max], Money(0)),
+      ([(10, 1), (10, 1)], [Money.max, 1], 0),
+      ([(10, 1)], [Money.max], 1),
+      ([(10, 3)], [Money.max / 2], 0),
+    ] as [([(UInt64, UInt32)], [Money?], Money)])
   func `amounts that do not fit are refused`(
     lines: [(UInt64, UInt32)], prices: [Money?], shippingFee: Money
   ) {

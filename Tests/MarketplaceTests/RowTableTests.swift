@@ -1,4 +1,5 @@
 import Marketplace
+import TestSupport
 import Testing
 
 struct RowTableTests {
@@ -30,10 +31,11 @@ struct RowTableTests {
     var written: UInt64 = 0
   }
 
-  @Test(arguments: [
-    // seed, keys, spread of the hash (0: all bits; 1: every key collides)
-    (1, 500, 0), (2, 5_000, 0), (3, 300, 7), (4, 120, 1), (5, 700, 1_024), (6, 900, 1_000_000),
-  ] as [(UInt64, Int, UInt64)])
+  @Test(
+    arguments: [
+      // seed, keys, spread of the hash (0: all bits; 1: every key collides)
+      (1, 500, 0), (2, 5_000, 0), (3, 300, 7), (4, 120, 1), (5, 700, 1_024), (6, 900, 1_000_000),
+    ] as [(UInt64, Int, UInt64)])
   func `a table is a dictionary that remembers what changed`(seed: UInt64, keys: Int, spread: UInt64) {
     var random = SplitMix64(seed: seed)
     var table = RowTable<Key, Row>(rowsExpected: 1)
@@ -82,7 +84,9 @@ struct RowTableTests {
       default: evict(&table, &model, keeping: random.pick(0...keys))
       }
       #expect(table.count == model.rows.count)
-      #expect(table.dirtyCount == model.changedIn.values.count { $0 == model.interval })
+      if step % 100 == 0 {
+        #expect(table.dirtyCount == model.changedIn.values.count { $0 == model.interval })
+      }
     }
     var seen: [UInt64: String] = [:]
     table.forEach { row in

@@ -2,6 +2,7 @@ import Bytes
 import Cluster
 import Foundation
 import ReplicationLog
+import TestSupport
 import Testing
 
 struct AppendTests {

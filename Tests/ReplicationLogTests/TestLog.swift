@@ -2,6 +2,7 @@ import Bytes
 import Cluster
 import Foundation
 import ReplicationLog
+import TestSupport
 import Testing
 
 /// Sizes of the format, as docs/FORMATS.md has them.

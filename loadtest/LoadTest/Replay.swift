@@ -111,7 +111,9 @@ package final class Replay {
       try wait(until: { $0.pipeline.count < $0.options.inFlight }, began, progress)
       if let speed = options.speed {
         let due = tradeBegan + Double(events[place].at - firstAt) / 1_000 / speed
-        while Date() < due { try turn(min(50, max(1, Int(due.timeIntervalSinceNow * 1_000))), began, progress) }
+        while Date() < due {
+          try turn(min(50, max(1, Int(due.timeIntervalSinceNow * 1_000))), began, progress)
+        }
       }
       // It goes out now, or right after the one that it waits for.
       if isFree[place] { start(place) } else { isFree[place] = true }
@@ -255,7 +257,7 @@ package final class Replay {
     let reply: Laris_Reply
     do { reply = try Laris_Reply(serializedBytes: bytes) } catch { throw .badReply("\(error)") }
     guard reply.outcome == .done else {
-      let code = CodeName.of(reply.code)
+      let code = reply.code.contractName
       summary.count(action.kind, code)
       if case .settlePayment(let payment) = action {
         summary.money.refused[code, default: 0] += payment.amount
@@ -293,17 +295,5 @@ package final class Replay {
     guard next[index] >= 0 else { return }
     let follower = Int(next[index])
     if isFree[follower] { start(follower) } else { isFree[follower] = true }
-  }
-}
-
-/// A code as the contract spells it: OUT_OF_STOCK.
-package enum CodeName {
-  package static func of(_ code: Laris_Code) -> String {
-    var text = ""
-    for character in "\(code)" {
-      if character.isUppercase { text.append("_") }
-      text.append(character.uppercased())
-    }
-    return text
   }
 }

@@ -70,7 +70,8 @@ package struct ReplaySummary: Sendable {
   package var text: String {
     var text = "run \(run)\n"
     text += "\(over) of \(events) events in \(String(format: "%.1f", seconds)) s"
-    text += " (\(Int(Double(over) / max(0.001, seconds)))/s), \(retries) retries, \(unresolved) unresolved\n\n"
+    text +=
+      " (\(Int(Double(over) / max(0.001, seconds)))/s), \(retries) retries, \(unresolved) unresolved\n\n"
     for kind in TraceAction.Kind.allCases {
       guard let outcomes = outcomes[kind.rawValue] else { continue }
       for (outcome, count) in outcomes.sorted(by: { ($1.value, $0.key) < ($0.value, $1.key) }) {

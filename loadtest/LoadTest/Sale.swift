@@ -46,7 +46,6 @@ package final class Sale {
     package var orders: Int
     package var ordersLastSecond: Int
     package var p99Milliseconds: Double
-    package var note: String
   }
 
   private struct Slot {
@@ -167,10 +166,10 @@ package final class Sale {
 
   /// Sells for the time that was asked for, and waits for what is under way.
   ///
-  /// - Parameters:
-  ///   - lag: asks the cluster how far its checkpoints are behind, in entries; nil: it did not say.
-  ///   - progress: called once a second.
-  package func sell(lag: () -> UInt64?, progress: (Progress) -> Void) -> SaleSummary {
+  /// - Parameter progress: called once a second.
+  package func sell(progress: (Progress) -> Void) -> SaleSummary {
+    let lag = LagSampler(dispatcher: options.dispatcher)
+    defer { lag.stop() }
     let began = Self.now()
     let end = began + Int64(options.seconds * 1_000_000)
     var second: Int64 = 1
@@ -192,17 +191,11 @@ package final class Sale {
         resend(now: now)
       }
       if now - began >= second * 1_000_000, now < end {
-        var note = ""
-        if second == 10 || second == Int64(options.seconds) - 1 {
-          let entries = lag()
-          if second == 10 { summary.lagAt10Seconds = entries } else { summary.lagAtEnd = entries }
-          note = entries.map { "checkpoint lag \($0) entries" } ?? ""
-        }
         progress(
           Progress(
             seconds: Double(second), orders: summary.finished,
             ordersLastSecond: summary.finished - ordersBefore,
-            p99Milliseconds: Double(window.valueAtPercentile(99)) / 1_000, note: note))
+            p99Milliseconds: Double(window.valueAtPercentile(99)) / 1_000))
         window.reset()
         ordersBefore = summary.finished
         second += 1
@@ -210,6 +203,8 @@ package final class Sale {
     }
     summary.unresolved = slots.count - free.count
     summary.sellingSeconds = options.seconds
+    summary.lagAt10Seconds = lag.peak(from: 5, to: 10)
+    summary.lagAtEnd = lag.peak(from: options.seconds - 5, to: options.seconds)
     summary.histogram = histogram
     return summary
   }
@@ -246,7 +241,8 @@ package final class Sale {
 
   /// The slot is in the id, so that an answer finds it.
   private func id(_ slot: Int) -> RequestID {
-    RequestID(high: slots[slot].idHigh, low: 2 << 62 | UInt64(slot) << 40 | slots[slot].number & (1 << 40 - 1))
+    RequestID(
+      high: slots[slot].idHigh, low: 2 << 62 | UInt64(slot) << 40 | slots[slot].number & (1 << 40 - 1))
   }
 
   private func transmit(_ slot: Int, now: Int64) {

@@ -28,7 +28,9 @@ struct Run: ParsableCommand {
 
   func validate() throws {
     guard seconds >= 1, seconds <= 86_400 else { throw ValidationError("--seconds must be 1 to 86400") }
-    guard inFlight >= 1, inFlight <= 1_000_000 else { throw ValidationError("--in-flight must be 1 to 1000000") }
+    guard inFlight >= 1, inFlight <= 1_000_000 else {
+      throw ValidationError("--in-flight must be 1 to 1000000")
+    }
     guard shops >= 1, shops <= 10_000_000 else { throw ValidationError("--shops must be 1 to 10000000") }
     guard skusPerShop >= 1, skusPerShop <= 100_000 else {
       throw ValidationError("--skus-per-shop must be 1 to 100000")
@@ -62,24 +64,15 @@ struct Run: ParsableCommand {
           + "\(lines) lines an order, "
           + (rate.map { "\(Int($0)) orders/s" } ?? "\(inFlight) in flight") + ", for \(Int(seconds)) s")
     }
-    let status = try LarisClient(dispatcher: dispatcher, budgetMilliseconds: 500)
-    let summary = sale.sell(lag: { Self.lag(status) }) { progress in
+    let summary = sale.sell { progress in
       Output.live(
         "\(Int(progress.seconds)) s: \(Output.grouped(progress.orders)) orders, "
           + "\(Output.grouped(progress.ordersLastSecond))/s, p99 "
-          + String(format: "%.1f ms", progress.p99Milliseconds)
-          + (progress.note.isEmpty ? "" : ", \(progress.note)"))
+          + String(format: "%.1f ms", progress.p99Milliseconds))
     }
     Output.endLive()
     show(summary)
     if summary.unresolved > 0 { throw ExitCode(1) }
-  }
-
-  private static func lag(_ client: LarisClient) -> UInt64? {
-    var request = Laris_Request()
-    request.getStatus = Laris_GetStatus()
-    guard case .done(let reply)? = try? client.call(request) else { return nil }
-    return reply.status.partitions.reduce(0) { $0 + ($1.committed - min($1.committed, $1.checkpointed)) }
   }
 
   private func show(_ summary: SaleSummary) {
@@ -123,7 +116,8 @@ struct Run: ParsableCommand {
         .joined(separator: ", "))
     if let early = summary.lagAt10Seconds, let late = summary.lagAtEnd {
       Output.line(
-        "checkpoint lag: \(Output.grouped(Int(early))) entries at 10 s, \(Output.grouped(Int(late))) at the end")
+        "checkpoint lag: \(Output.grouped(Int(early))) entries at 10 s, \(Output.grouped(Int(late))) at the end"
+      )
     }
     if summary.sendingWasLate {
       Output.line("note: more orders were due than could be in flight; --in-flight bounds the rate")
@@ -131,6 +125,6 @@ struct Run: ParsableCommand {
   }
 
   private func name(_ code: UInt32) -> String {
-    Laris_Code(rawValue: Int(code)).map(CodeName.of) ?? "code \(code)"
+    Laris_Code(rawValue: Int(code))?.contractName ?? "code \(code)"
   }
 }

@@ -1,0 +1,125 @@
+import Foundation
+import TestSupport
+import Testing
+
+extension EndToEndTests {
+  @Test(
+    arguments: [
+      (["up", "--workers", "0"], 64, "--workers must be 1 to 1000"),
+      (["up", "--replicas", "3"], 64, "keeps 1 replica"),
+      (["up", "--partitions", "5000"], 64, "--partitions must be 1 to 4096"),
+      (["up", "--no-such-flag"], 64, "Unknown option '--no-such-flag'"),
+      (["up", "--listen", "localhost"], 64, "should look like tcp://127.0.0.1:12120"),
+      (["worker", "--data", "/tmp/x", "--node", "a b"], 64, "a node's name has 1 to 64"),
+      (["worker", "--node", "a"], 64, "Missing expected argument '--data"),
+      (["dispatcher", "--data", "/no/such/folder"], 64, "the data folder /no/such/folder does not exist"),
+      (["dispatcher", "--data", "/dev/null"], 64, "/dev/null is not a folder"),
+      (["cluster", "init", "--data", "/proc/laris"], 1, "can't be made"),
+      (["cluster", "init", "--data", "/tmp/x", "--currency", "rupiah"], 64, "three capital letters"),
+      (["get", "order", "xyz"], 64, "is no order id"),
+      (["inspect", "/no/such/file"], 64, "there is no file or folder /no/such/file"),
+      (["submit", "/no/such/file"], 64, "there is no file /no/such/file"),
+      (
+        ["status", "--dispatcher", "tcp://127.0.0.1:9", "--timeout", "0.3"], 69,
+        "nobody listens at tcp://127.0.0.1:9"
+      ),
+      (["status", "--dispatcher", "nonsense"], 64, "nonsense is no address"),
+    ] as [([String], Int32, String)])
+  func `what is wrong gets one clear sentence and its exit code`(
+    _ arguments: [String], _ exit: Int32, _ sentence: String
+  ) throws {
+    let run = try Run.program("laris", arguments)
+    #expect(run.exit == exit)
+    #expect(run.errors.contains(sentence), "\(run.errors)")
+  }
+
+  @Test(
+    arguments: [
+      (["replay", "/no/such/trace"], 64, "/no/such/trace"),
+      (["replay", "/dev/null", "--run-id", "today"], 64, "is no UUIDv7"),
+      (["import", "olist", "/no/such/folder"], 64, "/no/such/folder"),
+      (["run", "--seconds", "0"], 64, "--seconds must be"),
+    ] as [([String], Int32, String)])
+  func `the load tool says what is wrong too`(_ arguments: [String], _ exit: Int32, _ sentence: String) throws
+  {
+    let run = try Run.program("laris-loadtest", arguments)
+    #expect(run.exit == exit)
+    #expect(run.errors.contains(sentence), "\(run.errors)")
+  }
+
+  @Test func `a port, a folder or a name that is taken is said so`() throws {
+    let cluster = try TestCluster(workers: 1, partitions: 1)
+    let other = try TestFolder()
+    let made = try Run.program("laris", ["cluster", "init", "--data", other.path + "/d"])
+    #expect(made.exit == 0, "\(made.errors)")
+    let twice = try Run.program("laris", ["cluster", "init", "--data", other.path + "/d"])
+    #expect(twice.exit == 1)
+    #expect(twice.errors.contains("holds a cluster already"))
+
+    let port = try Run.program(
+      "laris", ["dispatcher", "--data", other.path + "/d", "--listen", cluster.services])
+    #expect(port.exit == 1)
+    #expect(port.errors.contains("\(cluster.services) is in use by another process"))
+
+    let up = try Run.program(
+      "laris",
+      [
+        "up", "--workers", "1", "--data", other.path + "/up", "--listen", cluster.services, "--worker-listen",
+        "tcp://127.0.0.1:\(try freePort())",
+      ])
+    #expect(up.exit == 1)
+    #expect(up.errors.contains("is in use by another process"), "\(up.errors)")
+
+    let folder = try Run.program(
+      "laris",
+      ["worker", "--data", cluster.data + "/worker-1", "--node", "worker-1", "--dispatcher", cluster.workers])
+    #expect(folder.exit == 1)
+    #expect(folder.errors.contains("is in use by another process"))
+
+    let kind = try Run.program(
+      "laris", ["worker", "--data", other.path + "/d", "--node", "w", "--dispatcher", cluster.workers])
+    #expect(kind.exit == 64)
+    #expect(kind.errors.contains("is a dispatcher's"))
+
+    #expect(cluster.stop() == 0)
+    let name = try Run.program(
+      "laris",
+      ["worker", "--data", cluster.data + "/worker-1", "--node", "w", "--dispatcher", cluster.workers])
+    #expect(name.exit == 64)
+    #expect(name.errors.contains("is of worker worker-1, not of w"))
+    let partitions = try Run.program(
+      "laris",
+      ["up", "--workers", "1", "--partitions", "9", "--data", cluster.data, "--listen", cluster.services])
+    #expect(partitions.exit == 64)
+    #expect(partitions.errors.contains("and that never changes"))
+  }
+
+  @Test func `a worker of another cluster is refused`() throws {
+    let first = try TestCluster(workers: 1, partitions: 1)
+    #expect(first.stop() == 0)
+    let second = try TestCluster(workers: 1, partitions: 1)
+    let run = try Run.program(
+      "laris",
+      ["worker", "--data", first.data + "/worker-1", "--node", "worker-1", "--dispatcher", second.workers])
+    #expect(run.exit == 1)
+    #expect(run.errors.contains("belongs to cluster"), "\(run.errors)")
+    #expect(try second.status().partitions.allSatisfy(\.active))
+    #expect(second.stop() == 0)
+  }
+
+  @Test func `a worker whose data is gone never begins its partitions anew`() throws {
+    let folder = try TestFolder()
+    let first = try TestCluster(folder: folder, workers: 1, partitions: 1)
+    _ = try first.laris(["submit"], input: "{\"registerShop\": {\"shopId\": \"1\", \"name\": \"a\"}}\n")
+    #expect(first.stop() == 0)
+    try FileManager.default.removeItem(atPath: first.data + "/worker-1/partitions")
+    do {
+      _ = try TestCluster(folder: folder, workers: 1, partitions: 1, timeout: 4)
+      Issue.record("the cluster came up without its data")
+    } catch let problem as Problem {
+      #expect(problem.description.contains("has served before, but its data is not in"), "\(problem)")
+    }
+    #expect(
+      !FileManager.default.fileExists(atPath: first.data + "/worker-1/partitions/0000/partition.sqlite"))
+  }
+}

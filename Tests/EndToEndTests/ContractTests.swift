@@ -1,0 +1,158 @@
+import Foundation
+import LarisClient
+import LarisProtocol
+import TestSupport
+import Testing
+import ZeroMQ
+
+extension EndToEndTests {
+  @Test func `a Python program with nothing of ours sells, settles and reads back`() throws {
+    let cluster = try TestCluster(workers: 1, partitions: 2)
+    for _ in 0..<2 {
+      let run = try Run.program(
+        "/usr/bin/env",
+        ["bash", Programs.root + "/docs/examples/python/run.sh", "--dispatcher", cluster.services])
+      #expect(run.exit == 0, "\(run.output)\(run.errors)")
+      #expect(run.output.contains("settled"))
+    }
+    #expect(cluster.stop() == 0)
+  }
+
+  /// A socket of a service, and how it puts frames around its requests.
+  private func exchange(_ frames: [[UInt8]], _ kind: Socket.Kind, _ cluster: TestCluster) throws -> [[UInt8]]
+  {
+    let socket = try Socket(kind, in: ZeroMQContext())
+    try socket.connect(cluster.services)
+    for (index, frame) in frames.enumerated() { try socket.send(frame, more: index + 1 < frames.count) }
+    var message = Message()
+    guard socket.wait(milliseconds: 10_000), try socket.receive(into: &message) else {
+      throw Problem("no reply within 10 s")
+    }
+    var replies = [Array(message.bytes)]
+    while message.hasMore, try socket.receive(into: &message) { replies.append(Array(message.bytes)) }
+    return replies
+  }
+
+  private func shop(_ id: UInt64, _ name: String) throws -> [UInt8] {
+    var request = Laris_Request()
+    request.requestID = LarisClient.newRequestID()
+    request.registerShop.shopID = id
+    request.registerShop.name = name
+    return try request.serializedBytes()
+  }
+
+  @Test func `REQ and DEALER, delimiters and batches: replies come as the requests went`() throws {
+    let cluster = try TestCluster(workers: 1, partitions: 3)
+    let one = try exchange([shop(1, "a")], .req, cluster)
+    #expect(one.count == 1)
+    #expect(try Laris_Reply(serializedBytes: one[0]).outcome == .done)
+
+    let bare = try exchange([shop(2, "b")], .dealer, cluster)
+    #expect(try Laris_Reply(serializedBytes: bare[0]).shopRegistered.shopID == 2)
+
+    let delimited = try exchange([[], shop(3, "c")], .dealer, cluster)
+    #expect(delimited.count == 2)
+    #expect(delimited[0].isEmpty)
+
+    let correlated = try exchange([[7, 7, 7, 7], [], shop(4, "d")], .dealer, cluster)
+    #expect(correlated.count == 3)
+    #expect(correlated[0] == [7, 7, 7, 7])
+
+    let batch = try exchange([shop(5, "e"), shop(6, "f"), [1, 2, 3], shop(7, "g")], .dealer, cluster)
+    #expect(batch.count == 4)
+    let replies = try batch.map { try Laris_Reply(serializedBytes: $0) }
+    #expect(replies.map(\.outcome) == [.done, .done, .notExecuted, .done])
+    #expect(replies[2].code == .malformed)
+    #expect(replies[3].shopRegistered.shopID == 7)
+    #expect(cluster.stop() == 0)
+  }
+
+  @Test func `garbage gets an answer or is dropped, and the cluster goes on`() throws {
+    let cluster = try TestCluster(workers: 1, partitions: 2)
+    for bytes: [UInt8] in [[0], [0xFF, 0xFF, 0xFF], Array(repeating: 0x0A, count: 3_000), [0x22, 0x05, 1]] {
+      let reply = try exchange([bytes], .dealer, cluster)
+      #expect(try Laris_Reply(serializedBytes: reply[0]).code == .malformed)
+    }
+    let large = try exchange([Array(repeating: 1, count: 2 << 20)], .dealer, cluster)
+    #expect(try Laris_Reply(serializedBytes: large[0]).code == .tooLarge)
+    let many = try exchange(Array(repeating: [1], count: 1_500), .dealer, cluster)
+    #expect(try Laris_Reply(serializedBytes: many[0]).code == .tooLarge)
+
+    // What workers' sockets get from strangers is dropped.
+    let stranger = try Socket(.dealer, in: ZeroMQContext())
+    try stranger.connect(cluster.workers)
+    for bytes: [UInt8] in [
+      [], [1], [2, 1, 0, 0], [3, 1, 9], [16, 1, 0xFF], Array(repeating: 0xEE, count: 999),
+    ] {
+      try stranger.send(bytes)
+    }
+    _ = stranger.wait(milliseconds: 200)
+    #expect(try cluster.status().partitions.allSatisfy(\.active))
+    #expect(cluster.stop() == 0)
+  }
+
+  @Test func `a reservation that is not paid in time is released`() throws {
+    let cluster = try TestCluster(workers: 1, partitions: 2)
+    var request = Laris_Request()
+    request.registerShop.shopID = 9
+    request.registerShop.name = "Toko Waktu"
+    _ = try cluster.done(request)
+    request = Laris_Request()
+    request.putSku.shopID = 9
+    request.putSku.skuID = 1
+    request.putSku.price = 100
+    request.putSku.onHand = 5
+    _ = try cluster.done(request)
+    request = Laris_Request()
+    request.placeOrder.shopID = 9
+    request.placeOrder.buyerID = 1
+    request.placeOrder.reserveMilliseconds = 300
+    request.placeOrder.lines = [
+      .with {
+        $0.skuID = 1; $0.quantity = 5
+      }
+    ]
+    let order = try cluster.done(request).orderPlaced.orderID
+    var read = Laris_Request()
+    read.getOrder.orderID = order
+    let until = Date() + 20
+    while try cluster.done(read).order.state != .expired {
+      guard Date() < until else { throw Problem("the order did not expire within 20 s") }
+      usleep(20_000)
+    }
+    read = Laris_Request()
+    read.getSku.shopID = 9
+    read.getSku.skuID = 1
+    #expect(try cluster.done(read).sku.onHand == 5)
+    #expect(try cluster.done(read).sku.reserved == 0)
+    _ = try audit(cluster)
+    #expect(cluster.stop() == 0)
+  }
+
+  @Test func `the state survives a stop, and every process with it goes`() throws {
+    let folder = try TestFolder()
+    let first = try TestCluster(folder: folder, workers: 2, partitions: 4)
+    let submitted = try first.laris(
+      ["submit"],
+      input: """
+        {"registerShop": {"shopId": "42", "name": "Toko Sari"}}
+        {"putSku": {"shopId": "42", "skuId": "1", "price": "5000", "onHand": "10"}}
+        {"placeOrder": {"shopId": "42", "buyerId": "7", "lines": [{"skuId": "1", "quantity": 11}]}}
+
+        """)
+    #expect(submitted.exit == 1)
+    #expect(submitted.output.contains("OUT_OF_STOCK"))
+    #expect(first.stop() == 0)
+    let second = try TestCluster(folder: folder, workers: 2, partitions: 4)
+    let shop = try second.laris(["get", "shop", "42"])
+    #expect(shop.exit == 0)
+    #expect(shop.output.contains("Toko Sari"))
+    let unknown = try second.laris(["get", "sku", "42", "2"])
+    #expect(unknown.exit == 1)
+    #expect(unknown.errors.contains("UNKNOWN_SKU"))
+    let inspected = try Run.program("laris", ["inspect", second.data])
+    #expect(inspected.exit == 0, "\(inspected.output)")
+    #expect(inspected.output.contains("log segment"))
+    #expect(second.stop() == 0)
+  }
+}

@@ -1,0 +1,503 @@
+import Bytes
+import Cluster
+import Foundation
+import Marketplace
+import PartitionStore
+import SQLite
+import TestSupport
+import Testing
+import WorkerCore
+
+/// What is written is read back, to the bit.
+struct CheckpointTests {
+  /// Strings that a careless writer would spoil.
+  static let texts = [
+    "", "Toko Sembako", "'; DROP TABLE shops; --", "\"", "é", "e\u{301}", "漢字🛵", "a\u{0}b", "\n\t\\",
+    String(repeating: "x", count: 128),
+  ]
+  static let ids: [UInt64] = [1, 42, 1 << 32, 1 << 53 + 1, 1 << 63 - 1, 1 << 63, .max - 1, .max]
+  static let amounts: [Int64] = [0, 1, -1, 45_000, .max, .min, .min + 1]
+
+  private static func emptyCheckpoint() -> Checkpoint {
+    var core = PartitionCore(
+      partition: TestPartition.partition, terms: TestPartition.terms,
+      windowMilliseconds: TestPartition.window, applied: .zero, time: 0, ordersPlaced: 0, horizon: 0,
+      rowsExpected: 16)
+    return core.freeze()
+  }
+
+  private static func emptyCore() -> PartitionCore {
+    PartitionCore(
+      partition: TestPartition.partition, terms: TestPartition.terms,
+      windowMilliseconds: TestPartition.window, applied: .zero, time: 0, ordersPlaced: 0, horizon: 0,
+      rowsExpected: 16)
+  }
+
+  /// A file of its own with one checkpoint in it.
+  private static func write(_ checkpoints: Checkpoint...) throws -> TestFolder {
+    let folder = try TestFolder()
+    var writer = try PartitionWriter(
+      path: folder.path + "/p.sqlite", cluster: TestPartition.cluster, partition: TestPartition.partition)
+    for checkpoint in checkpoints { try writer.write(checkpoint) }
+    return folder
+  }
+
+  private static func load(_ needs: Needs, from folder: TestFolder) throws -> PartitionCore {
+    var core = emptyCore()
+    try PartitionReader(path: folder.path + "/p.sqlite").load(needs, into: &core)
+    return core
+  }
+
+  private static func pick<Value>(_ values: [Value], _ index: Int) -> Value { values[index % values.count] }
+
+  @Test func `shops come back as they were`() throws {
+    let shops = (0..<40).map { index in
+      Shop(
+        id: index < Self.ids.count ? Self.ids[index] : UInt64(1_000 + index),
+        name: Self.pick(Self.texts, index),
+        city: Self.pick(Self.texts, index + 1), province: Self.pick(Self.texts, index + 2),
+        market: Self.pick(Self.texts, index + 3), category: Self.pick(Self.texts, index + 4),
+        origin: index % 2 == 0 ? .domestic : .crossBorder, status: index % 3 == 0 ? .active : .suspended,
+        ownerHash: [UInt8](repeating: UInt8(index), count: index % 33),
+        registeredAt: Self.pick(Self.amounts, index))
+    }
+    var checkpoint = Self.emptyCheckpoint()
+    checkpoint.shops = shops
+    var needs = Needs()
+    needs.shops = shops.map { ShopID($0.id) } + [ShopID(999)]
+    let core = try Self.load(needs, from: Self.write(checkpoint))
+    for shop in shops {
+      let found = core.books.shops.row(ShopID(shop.id))
+      #expect(found == shop)
+    }
+    let found = core.books.shops.find(ShopID(999))
+    #expect(found == nil, "what does not exist is not made up")
+  }
+
+  @Test func `SKUs come back as they were`() throws {
+    let skus = (0..<64).map { index in
+      SKU(
+        shop: Self.ids[index / 8], sku: Self.ids[index % 8], name: Self.pick(Self.texts, index),
+        price: Self.pick(Self.amounts, index), onHand: Self.pick(Self.amounts, index + 1),
+        reserved: Self.pick(Self.amounts, index + 2), consumed: Self.pick(Self.amounts, index + 3),
+        writtenOff: Self.pick(Self.amounts, index + 4), given: Self.pick(Self.amounts, index + 5))
+    }
+    var checkpoint = Self.emptyCheckpoint()
+    checkpoint.skus = skus
+    var needs = Needs()
+    needs.skus = skus.map { SKUKey(shop: $0.shop, sku: $0.sku) }
+    let core = try Self.load(needs, from: Self.write(checkpoint))
+    for sku in skus {
+      let found = core.books.skus.row(SKUKey(shop: sku.shop, sku: sku.sku))
+      #expect(found == sku)
+    }
+  }
+
+  private static let states: [OrderState] = [
+    .placed, .paid, .ready, .shipped, .delivered, .completed, .cancelled, .expired,
+  ]
+
+  private static func order(_ index: Int, lines: [OrderLine]) -> Order {
+    let sequenceNumber = index == 0 ? 1 << 46 - 1 : UInt64(index)
+    var order = Order(
+      id: OrderID(at: 1 << 47 - 1 - Int64(index), partition: .max, sequenceNumber: sequenceNumber),
+      shop: pick(ids, index), buyer: pick(ids, index + 3), channel: pick(texts, index),
+      reference: pick(texts, index + 1), state: pick(states, index), lines: lines,
+      goods: pick(amounts, index), shippingFee: pick(amounts, index + 1), total: pick(amounts, index + 2),
+      placedAt: pick(amounts, index + 3), expiresAt: pick(amounts, index + 4))
+    order.received = pick(amounts, index + 5)
+    order.held = pick(amounts, index + 6)
+    order.refunded = pick(amounts, index + 7)
+    order.released = pick(amounts, index + 8)
+    order.fee = pick(amounts, index + 9)
+    order.paidAt = pick(amounts, index + 10)
+    order.shippedAt = pick(amounts, index + 11)
+    order.deliveredAt = pick(amounts, index + 12)
+    order.endedAt = pick(amounts, index + 13)
+    if order.state == .cancelled {
+      order.cancelledBy = [.buyer, .shop, .platform][index / 8 % 3]
+      order.cancelReason = pick(texts, index)
+    }
+    return order
+  }
+
+  @Test func `orders come back as they were, in every state`() throws {
+    let orders = (0..<80).map { index in
+      Self.order(
+        index,
+        lines: (0...index % 4).map {
+          OrderLine(
+            sku: Self.pick(Self.ids, index + $0), quantity: Self.pick([1, 1_000_000_000, .max], index + $0),
+            unitPrice: Self.pick(Self.amounts, index + $0))
+        })
+    }
+    var checkpoint = Self.emptyCheckpoint()
+    checkpoint.orders = orders
+    var needs = Needs()
+    needs.orders = orders.map { OrderKey($0.id.sequenceNumber) }
+    let core = try Self.load(needs, from: Self.write(checkpoint))
+    for order in orders {
+      let found = core.books.orders.row(OrderKey(order.id.sequenceNumber))
+      #expect(found == order)
+    }
+  }
+
+  @Test(arguments: [0, 1, 2_000])
+  func `an order may have as many lines as the contract allows`(_ count: Int) throws {
+    var random = SplitMix64(seed: UInt64(count))
+    let order = Self.order(
+      1,
+      lines: (0..<count).map { _ in
+        OrderLine(
+          sku: random.next(), quantity: UInt32(truncatingIfNeeded: random.next()),
+          unitPrice: Int64(bitPattern: random.next()))
+      })
+    var checkpoint = Self.emptyCheckpoint()
+    checkpoint.orders = [order]
+    var needs = Needs()
+    needs.orders = [OrderKey(1)]
+    let folder = try Self.write(checkpoint)
+    let core = try Self.load(needs, from: folder)
+    let found = core.books.orders.row(OrderKey(1))
+    #expect(found == order)
+
+    // The view shows the same lines to whoever reads with sqlite3.
+    let database = try Database(folder.path + "/p.sqlite", mode: .readOnly)
+    let rows = try database.prepare("SELECT sku_id, quantity, unit_price FROM order_lines ORDER BY line")
+    var lines: [OrderLine] = []
+    while try rows.step() {
+      lines.append(
+        OrderLine(sku: rows.uint64(0), quantity: UInt32(rows.int64(1)), unitPrice: rows.int64(2)))
+    }
+    #expect(lines == order.lines)
+  }
+
+  @Test func `payments come back as they were`() throws {
+    let methods: [PaymentMethod] = [
+      .unspecified, .bankTransfer, .eWallet, .card, .payLater, .cashOnDelivery, .voucherBalance,
+    ]
+    let payments = Self.texts.enumerated().flatMap { index, provider in
+      Self.texts.enumerated().map { other, reference in
+        Payment(
+          provider: provider, reference: reference,
+          order: OrderID(high: Self.pick(Self.ids, index), low: Self.pick(Self.ids, other)),
+          amount: Self.pick(Self.amounts, index + other), method: Self.pick(methods, index + other),
+          instalments: Self.pick([0, 12, .max], other), rejectedReason: Self.pick(Self.texts, other + 1),
+          settledAt: Self.pick(Self.amounts, other),
+          settlement: [.exact, .under, .over, .late, .rejected][other % 5],
+          held: Self.pick(Self.amounts, index), refunded: Self.pick(Self.amounts, index + 1),
+          outstanding: Self.pick(Self.amounts, index + 2), stateAfter: Self.pick(Self.states, index + other))
+      }
+    }
+    var checkpoint = Self.emptyCheckpoint()
+    checkpoint.payments = payments
+    let folder = try Self.write(checkpoint)
+    // One at a time: keys that look alike must not hide each other in the test's own table.
+    for payment in payments {
+      var needs = Needs()
+      let key = PaymentKey(provider: payment.provider, reference: payment.reference)
+      needs.payments = [key]
+      let core = try Self.load(needs, from: folder)
+      let found = core.books.payments.row(key)
+      #expect(found == payment)
+      #expect(found.map { Array($0.reference.utf8) } == Array(payment.reference.utf8))
+    }
+  }
+
+  @Test func `accounts come back as they were`() throws {
+    var accounts: [Account] = []
+    for kind in AccountKey.Kind.allCases {
+      for (index, owner) in ([0] + Self.ids).enumerated() {
+        accounts.append(
+          Account(key: AccountKey(kind, owner: owner), balance: Self.pick(Self.amounts, index)))
+      }
+    }
+    var checkpoint = Self.emptyCheckpoint()
+    checkpoint.accounts = accounts
+    var needs = Needs()
+    needs.accounts = accounts.map(\.key)
+    let core = try Self.load(needs, from: Self.write(checkpoint))
+    for account in accounts {
+      let found = core.books.accounts.row(account.key)
+      #expect(found == account)
+    }
+  }
+
+  @Test func `transfers are written column for column`() throws {
+    let test = try TestPartition()
+    try test.send([
+      TestPartition.shop(.max), TestPartition.sku(.max, 1, price: .max, onHand: 1),
+    ])
+    let order = try test.place(.max, buyer: .max, [(1, 1)])
+    try test.send(TestPartition.pay(order, .max, "all there is"))
+    var checkpoint = try test.checkpoint()
+    #expect(checkpoint.transfers.count == 1)
+    let database = try Database(test.path, mode: .readOnly)
+    let rows = try database.prepare("SELECT * FROM transfers")
+    try #require(try rows.step())
+    let transfer = checkpoint.transfers[0]
+    #expect(rows.uint64(0) == transfer.sequenceNumber)
+    #expect(rows.int64(1) == 0)
+    #expect(rows.text(2) == "provider_clearing")
+    #expect(rows.uint64(3) == 0)
+    #expect(rows.text(4) == "escrow")
+    #expect(rows.uint64(5) == .max, "ids of 2⁶³ and more are written as negative numbers")
+    #expect(rows.int64(5) == -1)
+    #expect(rows.int64(6) == .max)
+    #expect(rows.text(7) == "settlement")
+    #expect(
+      Array(rows.blob(8)) == withUnsafeBytes(of: (order.high.bigEndian, order.low.bigEndian)) { Array($0) })
+    #expect(rows.int64(9) == test.now)
+    checkpoint.transfers = []
+  }
+
+  @Test func `a second checkpoint replaces rows, and leaves the others`() throws {
+    var shop = Shop(
+      id: 1, name: "a", city: "", province: "", market: "", category: "", origin: .domestic,
+      status: .active, ownerHash: [1], registeredAt: 5)
+    var other = shop
+    other.id = 2
+    var first = Self.emptyCheckpoint()
+    first.applied = SequenceNumber(10)
+    first.time = 77
+    first.ordersPlaced = 3
+    first.shops = [shop, other]
+    first.accounts = [Account(key: AccountKey(.wallet, owner: .max), balance: 1)]
+    shop.name = "b"
+    shop.status = .suspended
+    var second = Self.emptyCheckpoint()
+    second.applied = SequenceNumber(.max)
+    second.time = .max
+    second.ordersPlaced = .max
+    second.shops = [shop]
+    second.accounts = [Account(key: AccountKey(.wallet, owner: .max), balance: .min)]
+    let folder = try Self.write(first, second)
+    var needs = Needs()
+    needs.shops = [ShopID(1), ShopID(2)]
+    needs.accounts = [AccountKey(.wallet, owner: .max)]
+    let core = try Self.load(needs, from: folder)
+    let shops = [core.books.shops.row(ShopID(1)), core.books.shops.row(ShopID(2))]
+    #expect(shops == [shop, other])
+    let balance = core.books.balance(AccountKey(.wallet, owner: .max))
+    #expect(balance == .min)
+    let reader = try PartitionReader(path: folder.path + "/p.sqlite")
+    let state = try reader.state()
+    #expect(state.applied == SequenceNumber(.max))
+    #expect(state.time == .max)
+    #expect(state.ordersPlaced == .max)
+  }
+
+  @Test func `what is in memory is newer, so it is never replaced`() throws {
+    var checkpoint = Self.emptyCheckpoint()
+    checkpoint.skus = [
+      SKU(
+        shop: 1, sku: 1, name: "", price: 1, onHand: 1, reserved: 0, consumed: 0, writtenOff: 0, given: 1)
+    ]
+    let folder = try Self.write(checkpoint)
+    var newer = checkpoint.skus[0]
+    newer.onHand = 9
+    let key = SKUKey(shop: 1, sku: 1)
+    var core = Self.emptyCore()
+    core.books.skus.insert(key, newer, isNew: true)
+    var needs = Needs()
+    needs.skus = [key, key]
+    let reader = try PartitionReader(path: folder.path + "/p.sqlite")
+    try reader.load(needs, into: &core)
+    let found = core.books.skus.row(key)
+    #expect(found == newer)
+    let count = core.books.skus.count
+    #expect(count == 1)
+  }
+
+  @Test func `a checkpoint that can't be written leaves the one before it`() throws {
+    var good = Self.emptyCheckpoint()
+    good.applied = SequenceNumber(5)
+    let folder = try Self.write(good)
+    let path = folder.path + "/p.sqlite"
+    var writer = try PartitionWriter(
+      path: path, cluster: TestPartition.cluster, partition: TestPartition.partition)
+    do {
+      let database = try Database(path, mode: .readWrite)
+      try database.execute(
+        "CREATE TRIGGER no BEFORE INSERT ON accounts BEGIN SELECT raise(ABORT, 'no'); END")
+    }
+    var bad = Self.emptyCheckpoint()
+    bad.applied = SequenceNumber(6)
+    bad.shops = [
+      Shop(
+        id: 1, name: "a", city: "", province: "", market: "", category: "", origin: .domestic,
+        status: .active, ownerHash: [], registeredAt: 5)
+    ]
+    bad.accounts = [Account(key: AccountKey(.fees), balance: 1)]
+    #expect(throws: SQLiteError.self) { try writer.write(bad) }
+    #expect(writer.durable == SequenceNumber(5))
+    let reader = try PartitionReader(path: path)
+    let applied = try reader.state().applied
+    #expect(applied == SequenceNumber(5))
+    var needs = Needs()
+    needs.shops = [ShopID(1)]
+    let core = try Self.load(needs, from: folder)
+    let count = core.books.shops.count
+    #expect(count == 0)
+  }
+
+  /// A commit is not synced; moving the log of writes into the file is. An operator's `sqlite3` with an
+  /// open transaction keeps it from being moved.
+  @Test func `what could not be moved into the file is not called durable`() throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/p.sqlite"
+    func open() throws -> PartitionWriter {
+      try PartitionWriter(path: path, cluster: TestPartition.cluster, partition: TestPartition.partition)
+    }
+    var writer = try open()
+    let idler = try Database(path, mode: .readOnly)
+    try idler.execute("BEGIN; SELECT * FROM meta")
+    var checkpoint = Self.emptyCheckpoint()
+    checkpoint.applied = SequenceNumber(7)
+    try writer.write(checkpoint)
+    #expect(writer.durable == .zero, "the one that wrote it knows")
+    let second = try open()
+    #expect(second.durable == .zero)
+    try idler.execute("ROLLBACK")
+    #expect(try open().durable == SequenceNumber(7))
+  }
+
+  // MARK: Requests and reservations
+
+  @Test func `answers of long ago come back, and the horizon is behind the last of them`() throws {
+    var requests = AnsweredRequests()
+    var random = SplitMix64(seed: 1)
+    var rows: [(id: RequestID, fingerprint: UInt64, sn: UInt64, code: UInt8, body: [UInt8])] = []
+    for index in 0..<50 {
+      let id = RequestID(
+        high: UInt64(TestPartition.start + Int64(index * 13 % 50)) << 16 | 0x7000,
+        low: 2 << 62 | random.next() >> 2)
+      let row = (
+        id: id, fingerprint: [0, .max, random.next()][index % 3], sn: UInt64(index + 1),
+        code: UInt8(index % 20), body: random.bytes(index * 7)
+      )
+      rows.append(row)
+      let reference = requests.insert(id, fingerprint: row.fingerprint, sequenceNumber: row.sn)
+      row.body.withUnsafeBytes { requests.setAnswer(reference, code: row.code, body: $0) }
+    }
+    var checkpoint = Self.emptyCheckpoint()
+    checkpoint.requests = requests.freeze()
+    let folder = try Self.write(checkpoint)
+    let reader = try PartitionReader(path: folder.path + "/p.sqlite")
+    let horizon = try reader.requestHorizon()
+    #expect(horizon == TestPartition.start + 50)
+    var core = Self.emptyCore()
+    try reader.load(rows.map(\.id) + [RequestID(high: 1, low: 2)], into: &core)
+    let count = core.requests.count
+    #expect(count == 50)
+    for row in rows {
+      let found = core.requests.find(row.id)
+      #expect(found?.fingerprint == row.fingerprint)
+      #expect(found?.sequenceNumber == row.sn)
+      #expect(found?.answer?.code == row.code)
+      let body = found?.answer.map { Array($0.body) }
+      #expect(body == row.body)
+    }
+  }
+
+  @Test func `ids outside the window are forgotten, those at its edge are kept`() throws {
+    var requests = AnsweredRequests()
+    for time in TestPartition.start...TestPartition.start + 9 {
+      let id = RequestID(high: UInt64(time) << 16 | 0x7000, low: 2 << 62)
+      let reference = requests.insert(id, fingerprint: 1, sequenceNumber: UInt64(time))
+      requests.setAnswer(reference, code: 0, body: UnsafeRawBufferPointer(start: nil, count: 0))
+    }
+    var first = Self.emptyCheckpoint()
+    first.requests = requests.freeze()
+    var second = Self.emptyCheckpoint()
+    second.forgetRequestsBefore = RequestID(firstAt: TestPartition.start + 6)
+    let folder = try Self.write(first, second)
+    let database = try Database(folder.path + "/p.sqlite", mode: .readOnly)
+    let rows = try database.prepare("SELECT sn FROM requests ORDER BY request_id")
+    var left: [Int64] = []
+    while try rows.step() { left.append(rows.int64(0)) }
+    #expect(left == Array(TestPartition.start + 6...TestPartition.start + 9))
+  }
+
+  @Test func `a file without requests has no horizon`() throws {
+    let folder = try Self.write(Self.emptyCheckpoint())
+    let reader = try PartitionReader(path: folder.path + "/p.sqlite")
+    let horizon = try reader.requestHorizon()
+    #expect(horizon == 0)
+  }
+
+  @Test func `after a restart the same id gets the same answer, and takes effect once`() throws {
+    let test = try TestPartition()
+    let ids = (0..<3).map { _ in test.requestID() }
+    let commands = [
+      TestPartition.shop(1), TestPartition.sku(1, 1, price: 10, onHand: 5),
+      TestPartition.order(1, buyer: 2, [(1, 2)]),
+    ]
+    let first = try test.send(commands, ids: ids)
+    try test.checkpoint()
+    try test.restart()
+    test.wait(1_000)
+    let again = try test.send(commands, ids: ids)
+    #expect(again == first)
+    test.withCore { #expect($0.applied == SequenceNumber(3)) }
+  }
+
+  @Test func `reservations run out after a restart too`() throws {
+    let test = try TestPartition()
+    try test.send([TestPartition.shop(1), TestPartition.sku(1, 1, price: 10, onHand: 5)])
+    let order = try test.place(1, buyer: 2, [(1, 2)])
+    let paid = try test.place(1, buyer: 2, [(1, 1)])
+    try test.send(TestPartition.pay(paid, 10, "r"))
+    try test.checkpoint()
+    try test.restart()
+    test.withCore { core in
+      #expect(core.books.reservations.count == 1, "of what is paid nothing runs out")
+      #expect(core.books.reservations.first == TestPartition.start + 60_000)
+      let hasWork = [59_999, 60_000].map { core.hasWork(now: TestPartition.start + $0) }
+      #expect(hasWork == [false, true])
+    }
+    test.wait(60_000)
+    try test.expire()
+    test.withCore { core in
+      guard case .order(let found) = core.books.answer(.order(order)) else {
+        Issue.record("the order is gone")
+        return
+      }
+      #expect(found.state == .expired)
+    }
+    try test.checkpoint()
+    #expect(try PartitionAudit(path: test.path).isClean)
+  }
+
+  /// Providers' references are bytes. Swift calls strings equal that Unicode calls equivalent; SQLite
+  /// does not.
+  @Test func `references that only look alike are two payments`() throws {
+    // Two spellings of é whose hashes fall into one place of a small table.
+    var pair: (String, String)?
+    for number in 0..<1_000_000 where pair == nil {
+      let composed = PaymentKey(provider: "bank", reference: "\u{E9}\(number)")
+      let decomposed = PaymentKey(provider: "bank", reference: "e\u{301}\(number)")
+      if composed.hashBits & 0x3FF == decomposed.hashBits & 0x3FF {
+        pair = (composed.reference, decomposed.reference)
+      }
+    }
+    let (composed, decomposed) = try #require(pair)
+    let test = try TestPartition()
+    try test.send([TestPartition.shop(1), TestPartition.sku(1, 1, price: 10, onHand: 5)])
+    let order = try test.place(1, buyer: 2, [(1, 2)])
+    try test.send(TestPartition.pay(order, 10, composed))
+    try test.send(TestPartition.pay(order, 10, decomposed))
+    test.withCore { core in
+      guard case .order(let found) = core.books.answer(.order(order)) else {
+        Issue.record("the order is gone")
+        return
+      }
+      #expect(found.received == 20)
+    }
+  }
+}
+
+extension RowTable {
+  /// A copy of the row with this key, if it is in memory.
+  fileprivate func row(_ key: Key) -> Row? { find(key).map { self[$0] } }
+}

@@ -1,0 +1,170 @@
+import Cluster
+import Foundation
+import Marketplace
+import PartitionStore
+import SQLite
+import TestSupport
+import Testing
+import WorkerCore
+
+/// Files that do not belong here, and rows that no version of Laris writes.
+struct RefusalTests {
+  private static func open(_ path: String, cluster: String = TestPartition.cluster, partition: UInt16 = 3)
+    throws
+  {
+    _ = try PartitionWriter(path: path, cluster: cluster, partition: PartitionID(partition))
+  }
+
+  private static func execute(_ sql: String, _ path: String) throws {
+    let database = try Database(path, mode: .readWrite)
+    try database.execute(sql)
+  }
+
+  @Test func `a file of another cluster is refused`() throws {
+    let test = try TestPartition()
+    let error = #expect(throws: StoreError.self) { try Self.open(test.path, cluster: "another") }
+    guard case .foreign(test.path, "it is of cluster \(TestPartition.cluster), not of another") = error else {
+      Issue.record("\(String(describing: error))")
+      return
+    }
+    try Self.open(test.path)
+  }
+
+  @Test func `a file of another partition is refused`() throws {
+    let test = try TestPartition()
+    let error = #expect(throws: StoreError.self) { try Self.open(test.path, partition: 4) }
+    guard case .foreign(test.path, "it is of partition 3, not of 4") = error else {
+      Issue.record("\(String(describing: error))")
+      return
+    }
+    try Self.open(test.path)
+  }
+
+  @Test(arguments: [2, 99, Int64.max])
+  func `a file of a newer format is refused by its format, and stays as it is`(_ format: Int64) throws {
+    let test = try TestPartition()
+    try Self.execute(
+      "UPDATE meta SET value = \(format) WHERE key = 'format'; DROP TABLE transfers", test.path)
+    let error = #expect(throws: StoreError.self) { try Self.open(test.path) }
+    guard case .unsupportedVersion(test.path, format) = error else {
+      Issue.record("\(String(describing: error))")
+      return
+    }
+    #expect(error?.description.contains("format \(format), which is newer") == true)
+    let database = try Database(test.path, mode: .readOnly)
+    #expect(throws: SQLiteError.self) { _ = try database.prepare("SELECT * FROM transfers") }
+  }
+
+  @Test func `a file of something else is refused`() throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/partition.sqlite"
+    try Data("this is no database, whatever its name says".utf8).write(to: URL(fileURLWithPath: path))
+    #expect(throws: SQLiteError.self) { try Self.open(path) }
+  }
+
+  @Test func `a reader makes no file`() throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/partition.sqlite"
+    #expect(throws: SQLiteError.self) { _ = try PartitionReader(path: path) }
+    #expect(!FileManager.default.fileExists(atPath: path))
+  }
+
+  struct Damage: Sendable, CustomTestStringConvertible {
+    let sql: String
+    let what: String
+    var testDescription: String { sql }
+    init(_ sql: String, _ what: String) {
+      self.sql = sql
+      self.what = what
+    }
+  }
+
+  static let damages = [
+    Damage("UPDATE shops SET origin = 'moon'", "origin is 'moon'"),
+    Damage("UPDATE shops SET status = ''", "status is ''"),
+    Damage("UPDATE orders SET state = 'Placed'", "state is 'Placed'"),
+    Damage("UPDATE orders SET state = 'cancelled', cancelled_by = 'nobody'", "cancelled_by is 'nobody'"),
+    Damage("UPDATE orders SET order_id = x'0102'", "an order_id has 2 bytes"),
+    Damage("UPDATE orders SET lines = '[[1,2]]'", "lines of order sn 3 are '[[1,2]]'"),
+    Damage("UPDATE orders SET lines = ''", "lines of order sn 3 are ''"),
+    Damage("UPDATE orders SET lines = '[[1,2,3]'||'x]'", "lines of order sn 3 are '[[1,2,3]x]'"),
+    Damage("UPDATE orders SET lines = '[[1,-2,3]]'", "lines of order sn 3"),
+    Damage("UPDATE orders SET lines = '[[1,4294967296,3]]'", "lines of order sn 3"),
+    Damage("UPDATE orders SET lines = '[[9223372036854775808,1,3]]'", "lines of order sn 3"),
+    Damage("UPDATE orders SET lines = '[[-9223372036854775809,1,3]]'", "lines of order sn 3"),
+    Damage("UPDATE orders SET lines = '[[1-,1,3]]'", "lines of order sn 3"),
+    Damage("UPDATE orders SET lines = '[[--1,1,3]]'", "lines of order sn 3"),
+    Damage("UPDATE payments SET method = 'gold'", "method is 'gold'"),
+    Damage("UPDATE payments SET settlement = 'maybe'", "settlement is 'maybe'"),
+    Damage("UPDATE payments SET state_after = 'x'", "state_after is 'x'"),
+    Damage("UPDATE payments SET order_id = x''", "an order_id has 0 bytes"),
+    Damage(
+      "UPDATE requests SET request_id = x'00' WHERE sn = 1; DELETE FROM requests WHERE sn > 1",
+      "a request_id has 1 bytes"),
+  ]
+
+  @Test(arguments: damages)
+  func `a row that Laris never writes is refused, and said what is wrong`(_ damage: Damage) throws {
+    let test = try TestPartition()
+    try test.send([TestPartition.shop(1), TestPartition.sku(1, 1, price: 10, onHand: 5)])
+    let order = try test.place(1, buyer: 2, [(1, 2)])
+    try test.send(TestPartition.pay(order, 5, "r"))
+    try test.checkpoint()
+    try Self.execute(damage.sql, test.path)
+    let error = #expect(throws: StoreError.self) {
+      let reader = try PartitionReader(path: test.path)
+      var core = PartitionCore(
+        partition: TestPartition.partition, terms: TestPartition.terms, windowMilliseconds: 1,
+        applied: .zero, time: 0, ordersPlaced: 0, horizon: try reader.requestHorizon(), rowsExpected: 16)
+      var needs = Needs()
+      needs.shops = [ShopID(1)]
+      needs.orders = [OrderKey(order.sequenceNumber)]
+      needs.payments = [PaymentKey(provider: "bank", reference: "r")]
+      try reader.load(needs, into: &core)
+    }
+    guard case .damaged(test.path, let what) = error else {
+      Issue.record("\(String(describing: error))")
+      return
+    }
+    #expect(what.contains(damage.what), "\(what)")
+    #expect(error?.description.contains("Keep the file") == true)
+  }
+}
+
+struct EpochFileTests {
+  @Test func `without a file the epoch is 0`() throws {
+    let folder = try TestFolder()
+    #expect(try EpochFile.read(folder.path + "/epoch") == Epoch(0))
+  }
+
+  @Test(arguments: [0, 1, 41, 1 << 63, .max] as [UInt64])
+  func `what was written is read, and replaced by the next`(_ epoch: UInt64) throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/epoch"
+    try EpochFile.write(Epoch(epoch), to: path)
+    #expect(try EpochFile.read(path) == Epoch(epoch))
+    #expect(try String(contentsOfFile: path, encoding: .utf8) == "\(epoch)\n")
+    try EpochFile.write(Epoch(7), to: path)
+    #expect(try EpochFile.read(path) == Epoch(7))
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["epoch"])
+  }
+
+  @Test(arguments: ["", "\n", "seven", "-1", "18446744073709551616", "1 2", "0x10"])
+  func `what is no epoch is refused, with what is there`(_ text: String) throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/epoch"
+    try text.write(toFile: path, atomically: true, encoding: .utf8)
+    let error = #expect(throws: StoreError.self) { try EpochFile.read(path) }
+    guard case .damaged(path, _) = error else {
+      Issue.record("\(String(describing: error))")
+      return
+    }
+  }
+
+  @Test func `a folder that is not there is an error that names it`() throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/no/epoch"
+    let error = #expect(throws: StoreError.self) { try EpochFile.write(Epoch(1), to: path) }
+    #expect(error?.description.contains(path) == true)
+  }
+}

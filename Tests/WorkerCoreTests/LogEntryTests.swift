@@ -1,0 +1,48 @@
+import Bytes
+import Testing
+import WorkerCore
+
+struct LogEntryTests {
+  private func entries(_ bytes: [UInt8]) throws -> [String] {
+    try bytes.withUnsafeBytes { bytes in
+      var reader = ByteReader(bytes)
+      var seen: [String] = []
+      while !reader.isAtEnd {
+        switch try LogEntry(&reader) {
+        case .request(let request): seen.append("request \(Array(request))")
+        case .expire(let orders): seen.append("expire \(orders)")
+        }
+      }
+      return seen
+    }
+  }
+
+  private var block: [UInt8] {
+    var writer = ByteWriter()
+    LogEntry.write(expire: [7, .max], into: &writer)
+    [1, 2, 3].withUnsafeBytes { LogEntry.write(request: $0, into: &writer) }
+    LogEntry.write(request: UnsafeRawBufferPointer(start: nil, count: 0), into: &writer)
+    LogEntry.write(expire: [], into: &writer)
+    return Array(writer.bytes)
+  }
+
+  @Test func `entries come back as they were written`() throws {
+    // `[1, 2, 3]` are words of eight bytes here.
+    #expect(
+      try entries(block).map { String($0.prefix(9)) } == ["expire [7", "request [", "request [", "expire []"])
+    #expect(block.count == 4 * LogEntry.overhead + 16 + 24)
+  }
+
+  @Test func `an entry that is cut anywhere is truncated`() throws {
+    let whole = block
+    let ends = [0, 21, 21 + 29, 21 + 29 + 5, whole.count]
+    for length in 0..<whole.count where !ends.contains(length) {
+      #expect(throws: LogEntry.DecodingError.truncated) { try entries(Array(whole[..<length])) }
+    }
+  }
+
+  @Test func `what no program wrote is refused by name`() {
+    #expect(throws: LogEntry.DecodingError.unknownKind(3)) { try entries([0, 0, 0, 0, 3]) }
+    #expect(throws: LogEntry.DecodingError.truncated) { try entries([7, 0, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7]) }
+  }
+}

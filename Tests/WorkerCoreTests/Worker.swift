@@ -1,0 +1,316 @@
+import Bytes
+import Cluster
+import Marketplace
+import Wire
+import WorkerCore
+
+/// A request on its way: its bytes and how long its caller still waits.
+struct Sent {
+  var bytes: [UInt8]
+  var deadlineMilliseconds: UInt32 = 1_000
+}
+
+/// What came back for one item.
+struct Got: Equatable {
+  var outcome: UInt8
+  var bytes: [UInt8]
+
+  var peek: ReplyPeek {
+    bytes.withUnsafeBytes { bytes in
+      guard let peek = try? ReplyPeek(bytes) else { fatalError("a reply can't be read") }
+      return peek
+    }
+  }
+  var code: UInt32 { peek.code }
+}
+
+/// Rows as SQLite would keep them: what a checkpoint wrote, to be loaded again.
+struct FakeStore {
+  var shops: [UInt64: Shop] = [:]
+  var skus: [[UInt64]: SKU] = [:]
+  var orders: [UInt64: Order] = [:]
+  var payments: [[String]: Payment] = [:]
+  var accounts: [AccountKey: Account] = [:]
+  var transfers: [[UInt64]: Transfer] = [:]
+  var requests: [RequestID: Request] = [:]
+  var applied = SequenceNumber.zero
+  var time: Milliseconds = 0
+  var ordersPlaced: UInt64 = 0
+
+  struct Request: Equatable {
+    var sequenceNumber: UInt64
+    var fingerprint: UInt64
+    var code: UInt8
+    var body: [UInt8]
+  }
+
+  mutating func write(_ checkpoint: Checkpoint) {
+    for shop in checkpoint.shops { shops[shop.id] = shop }
+    for sku in checkpoint.skus { skus[[sku.shop, sku.sku]] = sku }
+    for order in checkpoint.orders { orders[order.id.sequenceNumber] = order }
+    for payment in checkpoint.payments { payments[[payment.provider, payment.reference]] = payment }
+    for account in checkpoint.accounts { accounts[account.key] = account }
+    for transfer in checkpoint.transfers {
+      transfers[[transfer.sequenceNumber, UInt64(transfer.number)]] = transfer
+    }
+    for row in checkpoint.requests.rows {
+      requests[row.id] = Request(
+        sequenceNumber: row.sequenceNumber, fingerprint: row.fingerprint, code: row.code,
+        body: Array(checkpoint.requests.bodies[row.bodyStart..<row.bodyEnd]))
+    }
+    requests = requests.filter { $0.key >= checkpoint.forgetRequestsBefore }
+    applied = checkpoint.applied
+    time = checkpoint.time
+    ordersPlaced = checkpoint.ordersPlaced
+  }
+
+  func load(_ needs: Needs, into books: inout Books) {
+    for key in needs.shops where books.shops.find(key) == nil {
+      if let row = shops[key.rawValue] { books.shops.insert(key, row, isNew: false) }
+    }
+    for key in needs.skus where books.skus.find(key) == nil {
+      if let row = skus[[key.shop, key.sku]] { books.skus.insert(key, row, isNew: false) }
+    }
+    for key in needs.orders where books.orders.find(key) == nil {
+      if let row = orders[key.sequenceNumber] { books.orders.insert(key, row, isNew: false) }
+    }
+    for key in needs.payments where books.payments.find(key) == nil {
+      if let row = payments[[key.provider, key.reference]] { books.payments.insert(key, row, isNew: false) }
+    }
+    for key in needs.accounts where books.accounts.find(key) == nil {
+      if let row = accounts[key] { books.accounts.insert(key, row, isNew: false) }
+    }
+  }
+}
+
+/// A shell without sockets, files and clock: it does with a core what a partition's thread does.
+final class Worker {
+  struct Block {
+    var first: SequenceNumber
+    var count: UInt32
+    var time: Milliseconds
+    var bytes: [UInt8]
+  }
+
+  static let partition = PartitionID(3)
+  static let terms = Terms(reserveMilliseconds: 60_000, feeBasisPoints: 250)
+  static let window: Milliseconds = 600_000
+  static let start: Milliseconds = 1_800_000_000_000
+
+  var core: PartitionCore
+  var store: FakeStore
+  private(set) var log: [Block] = []
+  private var batchNumber: UInt64 = 0
+  private var generations: (entries: Int, most: Int)?
+
+  /// A new partition, or one that starts again with what `store` has and the `log` from there.
+  init(
+    store: FakeStore = FakeStore(), log: [Block] = [], generations: (entries: Int, most: Int)? = nil
+  ) {
+    self.store = store
+    self.generations = generations
+    let horizon = (store.requests.keys.map(\.milliseconds).max() ?? -1) + 1
+    core = PartitionCore(
+      partition: Self.partition, terms: Self.terms, windowMilliseconds: Self.window, applied: store.applied,
+      time: store.time, ordersPlaced: store.ordersPlaced, horizon: horizon, rowsExpected: 1)
+    if let generations {
+      core.requests = AnsweredRequests(
+        entriesPerGeneration: generations.entries, generationsMax: generations.most, horizon: horizon)
+    }
+    for order in store.orders.values where order.state == .placed {
+      core.books.reservations.insert(at: order.expiresAt, order.id.sequenceNumber)
+    }
+    for block in log where block.first > store.applied { replay(block) }
+    self.log = log
+  }
+
+  private func replay(_ block: Block) {
+    block.bytes.withUnsafeBytes { bytes in
+      do {
+        try core.takeLogged(bytes, first: block.first, count: block.count, time: block.time)
+      } catch { fatalError("the log can't be replayed: \(error)") }
+      store.load(core.needsOfLogged(), into: &core.books)
+      store.load(core.needsOfLoggedOrders(), into: &core.books)
+      core.replay()
+    }
+  }
+
+  /// One group of one batch, all of whose items are answered.
+  func tell(_ items: [Sent], at now: Milliseconds, receivedAt: Milliseconds? = nil) -> [Got] {
+    let answers = tell(batches: [items], at: now, receivedAt: receivedAt)[0]
+    return items.indices.map { index in
+      guard let answer = answers[index] else { fatalError("item \(index) got no answer") }
+      return answer
+    }
+  }
+
+  func tell(_ item: [UInt8], at now: Milliseconds) -> Got { tell([Sent(bytes: item)], at: now)[0] }
+
+  /// One group; what came back, by batch and index.
+  func tell(
+    batches: [[Sent]], at now: Milliseconds, receivedAt: Milliseconds? = nil
+  ) -> [[Int: Got]] {
+    let first = batchNumber + 1
+    var frames: [UnsafeMutableRawBufferPointer] = []
+    defer { for frame in frames { frame.deallocate() } }
+    for batch in batches {
+      batchNumber += 1
+      let frame = Self.frame(batch, number: batchNumber)
+      let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: frame.count, alignment: 1)
+      bytes.copyBytes(from: frame)
+      frames.append(bytes)
+      do {
+        try core.take(
+          UnsafeRawBufferPointer(bytes), dispatcher: Int(batchNumber % 2), receivedAt: receivedAt ?? now)
+      } catch { fatalError("a batch was not taken: \(error)") }
+    }
+    let (needs, ids) = core.collectNeeds(now: now)
+    store.load(needs, into: &core.books)
+    for id in ids {
+      guard let known = store.requests[id] else { continue }
+      known.body.withUnsafeBytes { body in
+        _ = core.requests.insertLoaded(
+          id, fingerprint: known.fingerprint, sequenceNumber: known.sequenceNumber, code: known.code,
+          body: body)
+      }
+    }
+    store.load(core.collectNeedsOfOrders(), into: &core.books)
+    core.seal(now: now)
+    if core.entryCount > 0 {
+      log.append(
+        Block(
+          first: core.applied.next, count: core.entryCount, time: core.groupTime,
+          bytes: Array(core.entries.bytes)))
+    }
+    core.apply()
+
+    var answers = [[Int: Got]](repeating: [:], count: batches.count)
+    for frame in core.frames {
+      let bytes = UnsafeRawBufferPointer(rebasing: core.answers.bytes[frame.bytes])
+      do {
+        var (header, count, items) = try BatchHeader.read(bytes)
+        let batch = Int(header.number - first)
+        precondition(frame.dispatcher == Int(header.number % 2), "an answer goes to another dispatcher")
+        for _ in 0..<count {
+          let item = try AnswerItem(&items)
+          let old = answers[batch].updateValue(
+            Got(outcome: item.outcome, bytes: Array(item.reply)), forKey: Int(item.index))
+          precondition(old == nil, "an item was answered twice")
+        }
+        precondition(items.isAtEnd)
+      } catch { fatalError("an answer frame can't be read: \(error)") }
+    }
+    return answers
+  }
+
+  static func frame(_ items: [Sent], number: UInt64) -> [UInt8] {
+    var writer = ByteWriter()
+    BatchHeader(partition: partition, epoch: Epoch(1), dispatcher: Incarnation(5), number: number)
+      .write(.batch, into: &writer)
+    for item in items {
+      item.bytes.withUnsafeBytes {
+        BatchItem.write($0, deadlineMilliseconds: item.deadlineMilliseconds, into: &writer)
+      }
+    }
+    BatchHeader.setCount(items.count, in: &writer)
+    return Array(writer.bytes)
+  }
+
+  /// Freezes, writes and lets go of all but `rowsMax` rows of each table.
+  func checkpoint(keeping rowsMax: Int = 1_000_000) {
+    let checkpoint = core.freeze()
+    store.write(checkpoint)
+    // A row that was touched lately survives one look.
+    for _ in 0..<3 { core.written(checkpoint.receipt, keeping: rowsMax) }
+  }
+
+  func hasWork(at now: Milliseconds) -> Bool { core.hasWork(now: now) }
+
+  func look(_ query: Query) -> Answer { core.books.answer(query) }
+
+  func balance(_ kind: AccountKey.Kind, _ owner: UInt64 = 0) -> Money {
+    let key = AccountKey(kind, owner: owner)
+    if core.books.accounts.find(key) != nil { return core.books.balance(key) }
+    return store.accounts[key]?.balance ?? 0
+  }
+}
+
+/// Writes requests with rising ids.
+struct Caller {
+  private var counter: UInt64 = 0
+  var channel = "app"
+
+  mutating func id(at time: Milliseconds) -> RequestID {
+    counter += 1
+    return RequestID(high: UInt64(time) << 16 | 0x7000 | (counter & 0xFFF), low: 2 << 62 | counter)
+  }
+
+  mutating func request(_ command: Command, at time: Milliseconds) -> [UInt8] {
+    encode(command, id: id(at: time))
+  }
+
+  mutating func request(_ query: Query, at time: Milliseconds) -> [UInt8] {
+    var writer = ByteWriter()
+    RequestEncoder.write(id: id(at: time), channel: channel, deadlineMilliseconds: 0, query, into: &writer)
+    return Array(writer.bytes)
+  }
+
+  func encode(_ command: Command, id: RequestID, deadline: UInt32 = 0) -> [UInt8] {
+    var writer = ByteWriter()
+    RequestEncoder.write(id: id, channel: channel, deadlineMilliseconds: deadline, command, into: &writer)
+    return Array(writer.bytes)
+  }
+}
+
+extension Command {
+  static func register(_ shop: UInt64) -> Command {
+    var command = RegisterShop()
+    command.shop = shop
+    command.name = "Toko"
+    return .registerShop(command)
+  }
+
+  static func put(_ shop: UInt64, _ sku: UInt64, price: Money, onHand: Int64) -> Command {
+    var command = PutSKU()
+    command.shop = shop
+    command.sku = sku
+    command.price = price
+    command.onHand = onHand
+    return .putSKU(command)
+  }
+
+  static func adjust(_ shop: UInt64, _ sku: UInt64, _ delta: Int64) -> Command {
+    var command = AdjustStock()
+    command.shop = shop
+    command.sku = sku
+    command.delta = delta
+    return .adjustStock(command)
+  }
+
+  static func place(
+    _ shop: UInt64, buyer: UInt64 = 9, _ lines: [(UInt64, UInt32)], reserveMilliseconds: UInt64 = 0
+  ) -> Command {
+    var command = PlaceOrder()
+    command.shop = shop
+    command.buyer = buyer
+    command.lines = lines.map { .init(sku: $0.0, quantity: $0.1) }
+    command.reserveMilliseconds = reserveMilliseconds
+    return .placeOrder(command)
+  }
+
+  static func settle(_ order: OrderID, _ amount: Money, reference: String) -> Command {
+    var command = SettlePayment()
+    command.order = order
+    command.provider = "bank"
+    command.reference = reference
+    command.amount = amount
+    return .settlePayment(command)
+  }
+
+  static func cancel(_ order: OrderID, by actor: Actor) -> Command {
+    var command = CancelOrder()
+    command.order = order
+    command.by = actor
+    return .cancelOrder(command)
+  }
+}
