@@ -351,13 +351,25 @@ struct DeadlineTests {
     world.tick()
     #expect(try world.codes() == [DeliveryCode.deadlinePassed.number])
     #expect(world.isIdle)
-    // It leaves with its batch, and is not begun.
+    // Nobody waits for the batch any more, so it is not sent and takes no room.
+    world.hello(1, credit: 1)
+    #expect(try world.dispatch().isEmpty)
+  }
+
+  @Test func `who was given up leaves with its batch, and is not begun`() throws {
+    let world = World()
+    world.hello(1, credit: 0)
+    try world.ask(1, deadline: 100)
+    try world.ask(1, deadline: 1_000)
+    world.now += 100
+    world.tick()
+    #expect(try world.codes() == [DeliveryCode.deadlinePassed.number])
     world.hello(1, credit: 1)
     let sent = try world.dispatch()
-    #expect(sent.map(\.deadlines) == [[0, 0]])
+    #expect(sent.map(\.deadlines) == [[0, 900]])
     try world.answer(sent[0])
-    #expect(try world.codes() == [])
-    #expect(world.counters.dropped == 2)
+    #expect(world.counters.dropped == 1)
+    #expect(world.isIdle)
   }
 
   @Test func `who waits for a partition that is away is told that it has no primary`() throws {
