@@ -89,7 +89,7 @@ final class PartitionNode: Sendable {
     // Rule 9: nobody knows what a failed write or sync left behind. The next start reads what is there.
     if let error = error as? LogError, case .io = error {
       logger.critical("the node ends, because its disk failed")
-      exit(NodeError.Exit.no.rawValue)
+      _exit(NodeError.Exit.no.rawValue)
     }
   }
 

@@ -23,11 +23,21 @@ struct ClusterCommand: ParsableCommand {
     @Option(help: "The dispatcher's data folder; made if missing.")
     var data: String
 
+    @Flag(help: "Print JSON: {id, name, partitions, currency}.")
+    var json = false
+
     @OptionGroup var options: ClusterShape
 
     func run() throws {
       let record = try options.record()
       try Self.create(record, in: data)
+      if json {
+        struct Made: Encodable { let id, name, currency: String, partitions: Int }
+        let made = Made(
+          id: record.id, name: record.name, currency: record.currency, partitions: record.partitions)
+        Terminal.print(String(decoding: try JSONEncoder().encode(made), as: UTF8.self))
+        return
+      }
       Terminal.print(
         "cluster \(record.name) (\(record.id)): \(record.partitions) partitions, \(record.currency), in \(data)"
       )

@@ -116,8 +116,8 @@ struct Run: ParsableCommand {
         .joined(separator: ", "))
     if let early = summary.lagAt10Seconds, let late = summary.lagAtEnd {
       Output.line(
-        "checkpoint lag: \(Output.grouped(Int(early))) entries at 10 s, \(Output.grouped(Int(late))) at the end"
-      )
+        "checkpoint lag, entries at most: \(Output.grouped(Int(early))) from 5 to 10 s, "
+          + "\(Output.grouped(Int(late))) in the last 5 s")
     }
     if summary.sendingWasLate {
       Output.line("note: more orders were due than could be in flight; --in-flight bounds the rate")
