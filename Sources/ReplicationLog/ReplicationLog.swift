@@ -24,6 +24,12 @@ package struct ReplicationLog: ~Copyable {
   package private(set) var last: SequenceNumber
   /// Last entry that survives whatever happens.
   package private(set) var synced: SequenceNumber
+  /// The last entry that a block on disk says was synced.
+  private var proven: SequenceNumber
+  /// Time of the last block.
+  private var time: Int64
+  /// Its epoch tag.
+  private var tag: Epoch
   /// Names the log up to ``last``.
   package private(set) var hash: UInt64
   /// Bytes of blocks that were appended or found since the log was opened.
@@ -131,6 +137,9 @@ package struct ReplicationLog: ~Copyable {
     self.offset = offset
     self.last = last
     synced = last
+    proven = scan.synced
+    time = scan.time
+    tag = scan.tag
     hash = scan.hash
     scratch = Scratch(
       count: LZ4Frame.bound(SegmentFormat.entriesBytesMax) + BlockHeader.size + SegmentFormat.restSize)
@@ -176,6 +185,22 @@ package struct ReplicationLog: ~Copyable {
     bytesAppended += UInt64(blockBytes)
     last = block.last
     hash = block.hash
+    proven = synced
+    self.time = time
+    self.tag = tag
+  }
+
+  /// Whether something was synced that no block on disk says was.
+  package var needsProof: Bool { proven < synced }
+
+  /// Appends an empty block that says what was synced before it, and syncs it.
+  ///
+  /// A log that rests ends with one, so that damage to its last entries can't be taken for a
+  /// torn tail. Damage to the empty block itself costs nothing.
+  package mutating func prove() throws {
+    guard needsProof else { return }
+    try append(UnsafeRawBufferPointer(start: nil, count: 0), count: 0, tag: tag, time: time)
+    try sync()
   }
 
   /// Makes all that was appended durable. One sync serves every block before it.

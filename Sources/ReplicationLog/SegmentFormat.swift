@@ -110,7 +110,8 @@ package struct BlockHeader: Equatable, Sendable {
   package var previousHash: UInt64
   package var hash: UInt64 = 0
 
-  package var last: SequenceNumber { SequenceNumber(first.rawValue + UInt64(count) - 1) }
+  /// Of an empty block, the entry before it. `first` is at least 1.
+  package var last: SequenceNumber { SequenceNumber(first.rawValue - 1 + UInt64(count)) }
 
   private static let mark: UInt32 = 0x4B43_4C42  // "BLCK"
   static let payloadSize = 4 + 2 + 2 + 8 + 8 + 4 + 4 + 4 + 4 + 8 + 8 + 8 + 8 + 8 + 8

@@ -17,6 +17,9 @@ package struct SegmentScan {
   package private(set) var next: SequenceNumber
   package private(set) var hash: UInt64
   package private(set) var time: Int64
+  package private(set) var tag = Epoch(0)
+  /// The last entry that a block says was synced when it was written.
+  package private(set) var synced = SequenceNumber.zero
 
   /// Walks `bytes`, the contents of the file at `path`.
   ///
@@ -85,6 +88,8 @@ package struct SegmentScan {
         next = SequenceNumber(block.first.rawValue + UInt64(block.count))
         hash = block.hash
         time = block.time
+        tag = block.tag
+        synced = block.synced
         offset = frameStart + Int(block.frameBytes)
       }
     }

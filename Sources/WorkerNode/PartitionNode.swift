@@ -43,6 +43,8 @@ final class PartitionNode: Sendable {
 
   static let credit = 4
   private static let helloMilliseconds: Int64 = 250
+  /// How long a log rests before it proves what it has synced.
+  private static let restMilliseconds: Int64 = 100
   private static let checkpointMilliseconds: Int64 = 2_000
   /// Segments of the log that are kept below the checkpoint.
   private static let tailSegments = 2
@@ -159,6 +161,7 @@ final class PartitionNode: Sendable {
   /// What the loop keeps from turn to turn, besides core and log.
   private struct Turn {
     var helloAt: Int64 = 0
+    var workedAt: Int64 = 0
     /// Written into SQLite.
     var checkpointed: SequenceNumber
     var checkpointAt: Int64
@@ -204,7 +207,11 @@ final class PartitionNode: Sendable {
       try checkpoint(&core, &log, checkpointer, &turn, steady: steady, isStopping: isStopping)
       try audit(audits, link, &turn, database: database)
 
-      if taken > 0 { continue }
+      if taken > 0 {
+        turn.workedAt = steady
+        continue
+      }
+      if log.needsProof, isStopping || steady - turn.workedAt >= Self.restMilliseconds { try log.prove() }
       if isStopping, !turn.isCheckpointing, !core.isDirty(since: turn.checkpointed) { return }
       let isBusy = turn.isCheckpointing || isStopping || !turn.waitingAudits.isEmpty || audits.isRunning
       link.wait(milliseconds: isFull ? 1 : isBusy ? 5 : 50)
