@@ -60,7 +60,8 @@ let package = Package(
       name: "laris",
       dependencies: [
         "Bytes", "Cluster", "ConfigurationManager", "DispatcherNode", "LarisClient", "LarisProtocol",
-        "NodeSupport", "PartitionStore", "ReplicationLog", "SQLite", "Wire", "WorkerNode",
+        "NodeSupport", "PartitionStore", "ReplicationLog", "SQLite", "Wire",
+        "WorkerCore", "WorkerNode",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(

@@ -10,6 +10,8 @@ package enum LogError: Error, CustomStringConvertible {
   case foreign(path: String, what: String)
   /// Segments are missing between two that are there.
   case gap(path: String, expected: UInt64, found: UInt64)
+  /// There is no segment where there must be one.
+  case missing(directory: String)
   /// What was replayed can't be used.
   case replay(path: String, offset: Int, what: String)
 
@@ -29,6 +31,9 @@ package enum LogError: Error, CustomStringConvertible {
     case .gap(let path, let expected, let found):
       "\(path) begins at entry \(found), but entry \(expected) is missing before it. "
         + "Put the missing segment back, or restore the partition from a copy."
+    case .missing(let directory):
+      "\(directory) has no log segment, but this partition has served before. "
+        + "Put its log back, or restore the partition from a copy."
     case .replay(let path, let offset, let what):
       "\(path), block at byte \(offset), can't be replayed: \(what)"
     }

@@ -35,17 +35,12 @@ package struct ReplicationLog: ~Copyable {
   /// Bytes of blocks that were appended or found since the log was opened.
   package private(set) var bytesAppended: UInt64 = 0
 
-  private var segments: [Segment]
+  private var segments: [LogScan.Segment]
   private var file: SegmentFile
   private var offset: Int
   private var header: SegmentHeader
   private var headerBytes = ByteWriter(capacity: BlockHeader.size)
   private let scratch: Scratch
-
-  private struct Segment {
-    let name: String
-    let first: SequenceNumber
-  }
 
   private static func name(_ first: SequenceNumber) -> String {
     let digits = String(first.rawValue)
@@ -57,15 +52,17 @@ package struct ReplicationLog: ~Copyable {
   ///
   /// - Parameters:
   ///   - applied: entries up to here are not needed; the log must go on from there.
+  ///   - mayBegin: there may be no log yet.
   ///   - replay: gets every block that has later entries, in order.
   /// - Throws: `damaged` and the like: nothing was changed. What `replay` throws.
   package init(
     directory: String, identity: Identity, applied: SequenceNumber,
-    segmentBytes: Int = SegmentFormat.segmentBytesDefault,
+    segmentBytes: Int = SegmentFormat.segmentBytesDefault, mayBegin: Bool = true,
     replay: (BlockHeader, UnsafeRawBufferPointer) throws -> Void
   ) throws {
-    var names = try SegmentFile.names(in: directory, suffix: ".lz4")
+    var names = try LogScan.names(in: directory)
     if names.isEmpty {
+      guard mayBegin else { throw LogError.missing(directory: directory) }
       // A spare of an earlier log would bring that log's first use back.
       let spare = directory + "/" + Self.spareName
       if SegmentFile.exists(spare) { try SegmentFile.remove(spare) }
@@ -75,43 +72,23 @@ package struct ReplicationLog: ~Copyable {
       try Self.begin(header, in: directory)
       names = [Self.name(applied.next)]
     }
-    var segments: [Segment] = []
-    var found: SegmentScan?
-    for (index, name) in names.enumerated() {
-      let path = directory + "/" + name
-      let contents = try SegmentFile(path, .read).contents()
-      let scan = try contents.withUnsafeBytes { bytes in
-        try SegmentScan(bytes, path: path, isLast: index == names.count - 1) { block, offset, entries in
-          guard block.count > 0, block.last > applied else { return }
-          do {
-            try replay(block, entries)
-          } catch let error as LogError {
-            throw error
-          } catch {
-            throw LogError.replay(path: path, offset: offset, what: "\(error)")
-          }
-        }
+    var needed = applied.next
+    let log = try LogScan(directory: directory, names: names, identity: identity) { block, path, _, entries in
+      guard block.first <= needed else {
+        throw LogError.gap(path: path, expected: needed.rawValue, found: block.first.rawValue)
       }
-      guard scan.header.cluster == identity.cluster else {
-        throw LogError.foreign(path: path, what: "it is of another cluster")
-      }
-      guard scan.header.partition == identity.partition else {
-        throw LogError.foreign(path: path, what: "it is of partition \(scan.header.partition)")
-      }
-      if let before = found {
-        guard scan.header.first == before.next else {
-          throw LogError.gap(path: path, expected: before.next.rawValue, found: scan.header.first.rawValue)
-        }
-        guard scan.header.previousHash == before.hash else {
-          throw LogError.damaged(path: path, offset: 0, what: "it does not follow the segment before it")
-        }
-      } else if scan.header.first > applied.next {
-        throw LogError.gap(path: path, expected: applied.next.rawValue, found: scan.header.first.rawValue)
-      }
-      segments.append(Segment(name: name, first: scan.header.first))
-      found = scan
+      guard block.count > 0, block.last > applied else { return }
+      needed = block.last.next
+      try replay(block, entries)
     }
-    guard let scan = found, let segment = segments.last else { preconditionFailure("a log has a segment") }
+    let scan = log.last
+    guard let first = log.segments.first, let segment = log.segments.last else {
+      preconditionFailure("a log has a segment")
+    }
+    guard first.first <= applied.next else {
+      throw LogError.gap(
+        path: directory + "/" + first.name, expected: applied.next.rawValue, found: first.first.rawValue)
+    }
     let file = try SegmentFile(directory + "/" + segment.name, .update)
     let offset: Int
     switch scan.end {
@@ -131,7 +108,7 @@ package struct ReplicationLog: ~Copyable {
     self.directory = directory
     self.identity = identity
     self.segmentBytes = segmentBytes
-    self.segments = segments
+    segments = log.segments
     header = scan.header
     self.file = file
     self.offset = offset
@@ -232,7 +209,7 @@ package struct ReplicationLog: ~Copyable {
     try Self.begin(next, in: directory)
     let name = Self.name(next.first)
     file = try SegmentFile(directory + "/" + name, .update)
-    segments.append(Segment(name: name, first: next.first))
+    segments.append(LogScan.Segment(name: name, first: next.first))
     header = next
     offset = SegmentHeader.size
   }

@@ -114,7 +114,8 @@ final class PartitionNode: Sendable {
     let began = Clock.steadyMilliseconds()
     var log = try ReplicationLog(
       directory: logDirectory,
-      identity: .init(cluster: XXH64.hash(setup.cluster), partition: partition), applied: state.applied
+      identity: .init(cluster: XXH64.hash(setup.cluster), partition: partition), applied: state.applied,
+      mayBegin: setup.mayCreate
     ) { block, entries in
       try core.takeLogged(entries, first: block.first, count: block.count, time: block.time)
       try reader.load(core.needsOfLogged(), into: &core)

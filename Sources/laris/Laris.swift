@@ -23,7 +23,7 @@ struct Laris: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       Up.self, ClusterCommand.self, DispatcherCommand.self, WorkerCommand.self, Submit.self, Get.self,
-      Status.self, Audit.self, Inspect.self,
+      Status.self, Audit.self, Inspect.self, LogCommand.self,
     ])
 
   static func main() {

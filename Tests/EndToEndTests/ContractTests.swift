@@ -154,5 +154,32 @@ extension EndToEndTests {
     #expect(inspected.exit == 0, "\(inspected.output)")
     #expect(inspected.output.contains("log segment"))
     #expect(second.stop() == 0)
+
+    let verified = try Run.program("laris", ["log", "verify", second.data])
+    #expect(verified.exit == 0, "\(verified.errors)")
+    #expect(verified.output.split(separator: "\n").allSatisfy { $0.hasSuffix("sound") }, "\(verified.output)")
+    let dumped = try Run.program("laris", ["log", "dump", second.data])
+    #expect(dumped.exit == 0, "\(dumped.errors)")
+    #expect(dumped.output.contains("\"registerShop\":{\"shopId\":\"42\",\"name\":\"Toko Sari\"}"))
+    #expect(dumped.output.contains("\"placeOrder\""))
+
+    // What was synced and is gone or changed is never taken for nothing.
+    let lines = verified.output.split(separator: "\n").first { $0.contains("entries 1 to 3") }
+    let log = try #require(lines).split(separator: ":")[0]
+    let segment = String(log) + "/00000000000000000001.lz4"
+    let whole = try #require(FileManager.default.contents(atPath: segment))
+    var damaged = whole
+    damaged[300] ^= 1
+    try damaged.write(to: URL(fileURLWithPath: segment))
+    let refused = try Run.program("laris", ["log", "verify", second.data])
+    #expect(refused.exit == 1)
+    #expect(refused.errors.contains("is damaged at byte"), "\(refused.errors)")
+    try FileManager.default.removeItem(atPath: segment)
+    do {
+      _ = try TestCluster(folder: folder, workers: 2, partitions: 4, timeout: 4)
+      Issue.record("the cluster came up without a log")
+    } catch let problem as Problem {
+      #expect(problem.description.contains("has no log segment"), "\(problem)")
+    }
   }
 }

@@ -141,6 +141,7 @@ extension LogError {
     case .io(_, let path, _, _), .unsupportedVersion(let path, _), .foreign(let path, _),
       .gap(let path, _, _):
       (path, nil)
+    case .missing(let directory): (directory, nil)
     case .damaged(let path, let offset, _), .replay(let path, let offset, _): (path, offset)
     }
   }

@@ -1,0 +1,71 @@
+import Bytes
+import Cluster
+
+/// Reads a whole log, segment by segment, and says how it ends. Changes nothing.
+package struct LogScan {
+  package struct Segment: Sendable {
+    package let name: String
+    package let first: SequenceNumber
+  }
+
+  package let segments: [Segment]
+  /// The last segment's.
+  package let last: SegmentScan
+
+  /// Names of the segments in `directory`, in their order.
+  package static func names(in directory: String) throws(LogError) -> [String] {
+    try SegmentFile.names(in: directory, suffix: ".lz4")
+  }
+
+  /// - Parameters:
+  ///   - names: at least one.
+  ///   - identity: whose log it must be; nil: whose the first segment is.
+  ///   - body: gets every block in order, empty ones too: its header, its file, where it stands in it,
+  ///     and its entries.
+  /// - Throws: `damaged`, `foreign`, `gap`, `unsupportedVersion`, or what `body` throws, as `replay`.
+  package init(
+    directory: String, names: [String], identity: ReplicationLog.Identity? = nil,
+    _ body: (BlockHeader, String, Int, UnsafeRawBufferPointer) throws -> Void
+  ) throws {
+    precondition(!names.isEmpty)
+    var identity = identity
+    var segments: [Segment] = []
+    var found: SegmentScan?
+    for (index, name) in names.enumerated() {
+      let path = directory + "/" + name
+      let contents = try SegmentFile(path, .read).contents()
+      let scan = try contents.withUnsafeBytes { bytes in
+        try SegmentScan(bytes, path: path, isLast: index == names.count - 1) { block, offset, entries in
+          do {
+            try body(block, path, offset, entries)
+          } catch let error as LogError {
+            throw error
+          } catch {
+            throw LogError.replay(path: path, offset: offset, what: "\(error)")
+          }
+        }
+      }
+      let owner =
+        identity ?? ReplicationLog.Identity(cluster: scan.header.cluster, partition: scan.header.partition)
+      identity = owner
+      guard scan.header.cluster == owner.cluster else {
+        throw LogError.foreign(path: path, what: "it is of another cluster")
+      }
+      guard scan.header.partition == owner.partition else {
+        throw LogError.foreign(path: path, what: "it is of partition \(scan.header.partition)")
+      }
+      if let before = found {
+        guard scan.header.first == before.next else {
+          throw LogError.gap(path: path, expected: before.next.rawValue, found: scan.header.first.rawValue)
+        }
+        guard scan.header.previousHash == before.hash else {
+          throw LogError.damaged(path: path, offset: 0, what: "it does not follow the segment before it")
+        }
+      }
+      segments.append(Segment(name: name, first: scan.header.first))
+      found = scan
+    }
+    self.segments = segments
+    last = found!
+  }
+}
