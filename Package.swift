@@ -52,6 +52,7 @@ let package = Package(
       name: "DispatcherNode",
       dependencies: [
         "Bytes", "Cluster", "ConfigurationManager", "DispatcherCore", "LarisProtocol", "NodeSupport",
+        "SQLite",
         "Wire", "ZeroMQ",
       ]),
     .target(name: "LarisClient", dependencies: ["Cluster", "LarisProtocol", "Wire", "ZeroMQ"]),
@@ -112,7 +113,7 @@ let package = Package(
     .testTarget(name: "ArchitectureTests"),
     .testTarget(
       name: "EndToEndTests",
-      dependencies: ["TestSupport", "LarisClient", "LarisProtocol", "LoadTest", "ZeroMQ"]),
+      dependencies: ["TestSupport", "LarisClient", "LarisProtocol", "LoadTest", "SQLite", "ZeroMQ"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -28,7 +28,16 @@ package struct ByteWriter: ~Copyable {
     capacity = size
   }
 
-  package mutating func removeAll() { count = 0 }
+  /// Forgets all; what was needed once for something large is given back.
+  package mutating func removeAll() {
+    count = 0
+    guard capacity > Self.capacityKept else { return }
+    base.deallocate()
+    capacity = 1 << 16
+    base = .allocate(byteCount: capacity, alignment: 16)
+  }
+
+  private static var capacityKept: Int { 8 << 20 }
 
   /// Forgets all after the first `count` bytes.
   package mutating func truncate(to count: Int) {

@@ -10,6 +10,10 @@ package protocol ConfigurationManager {
   ///
   /// - Returns: whether it was replaced.
   func change(_ record: GroupRecord, why: String, at time: Int64) throws -> Bool
+  /// Gives a node's name to a data folder, for ever, if nobody has it yet.
+  ///
+  /// - Returns: whether the name is this folder's.
+  func claim(node: String, folder: String) throws -> Bool
   /// Notes that a partition serves, before it gets its first request: its data exists from now on.
   func markOpened(_ partition: PartitionID) throws
 }

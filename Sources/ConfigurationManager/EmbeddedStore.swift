@@ -1,4 +1,5 @@
 import Cluster
+import Glibc
 import SQLite
 
 /// The configuration of a cluster on one machine: a SQLite file in its dispatcher's data folder.
@@ -6,9 +7,11 @@ package final class EmbeddedStore: ConfigurationManager {
   package enum Failure: Error, CustomStringConvertible {
     case exists(String)
     case missing(String)
+    case notMade(String, String)
     package var description: String {
       switch self {
       case .exists(let path): "\(path) exists: this folder holds a cluster already"
+      case .notMade(let path, let why): "\(path) can't be made: \(why)"
       case .missing(let path):
         "\(path) does not exist: this folder holds no cluster yet; run: laris cluster init --data FOLDER"
       }
@@ -16,6 +19,8 @@ package final class EmbeddedStore: ConfigurationManager {
   }
 
   private let database: Database
+  /// Claims that were read; they never change.
+  private var folders: [String: String] = [:]
 
   private static let schema = """
     CREATE TABLE cluster (
@@ -28,6 +33,7 @@ package final class EmbeddedStore: ConfigurationManager {
       partition INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, primary_node TEXT, incarnation INTEGER NOT NULL,
       opened INTEGER NOT NULL
     );
+    CREATE TABLE workers (node TEXT PRIMARY KEY, folder TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE history (
       partition INTEGER NOT NULL, epoch INTEGER NOT NULL, primary_node TEXT, at INTEGER NOT NULL,
       why TEXT NOT NULL, PRIMARY KEY (partition, epoch)
@@ -39,8 +45,20 @@ package final class EmbeddedStore: ConfigurationManager {
   /// - Throws: `exists`, or what SQLite says; no half of a store is left.
   package static func create(_ path: String, _ cluster: ClusterRecord, exists: Bool) throws {
     guard !exists else { throw Failure.exists(path) }
+    // Under another name until it is whole.
+    let temporary = path + ".new"
+    unlink(temporary)
+    try fill(temporary, cluster)
+    // A link, unlike a rename, never replaces what is there.
+    defer { unlink(temporary) }
+    guard link(temporary, path) == 0 else {
+      throw errno == EEXIST ? Failure.exists(path) : Failure.notMade(path, String(cString: strerror(errno)))
+    }
+  }
+
+  private static func fill(_ path: String, _ cluster: ClusterRecord) throws {
     let database = try Database(path, mode: .readWrite)
-    try database.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
+    try database.execute("PRAGMA synchronous=FULL")
     try database.transaction {
       try database.execute(schema)
       let insert = try database.prepare("INSERT INTO cluster VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")
@@ -66,8 +84,9 @@ package final class EmbeddedStore: ConfigurationManager {
   /// Opens the store at `path`.
   package init(_ path: String, exists: Bool) throws {
     guard exists else { throw Failure.missing(path) }
-    database = try Database(path, mode: .readWrite)
-    try database.execute("PRAGMA synchronous=FULL")
+    // It is asked on the dispatcher's own thread, which must not wait for strangers.
+    database = try Database(path, mode: .readWrite, busyMilliseconds: 100)
+    try database.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
   }
 
   package func cluster() throws -> ClusterRecord {
@@ -119,6 +138,22 @@ package final class EmbeddedStore: ConfigurationManager {
       try note.run()
     }
     return changed
+  }
+
+  package func claim(node: String, folder: String) throws -> Bool {
+    if let known = folders[node] { return known == folder }
+    let read = try database.prepare("SELECT folder FROM workers WHERE node = ?1")
+    read.bind(1, node)
+    if try read.step() {
+      folders[node] = read.text(0)
+    } else {
+      let insert = try database.prepare("INSERT INTO workers VALUES (?1, ?2)")
+      insert.bind(1, node)
+      insert.bind(2, folder)
+      try insert.run()
+      folders[node] = folder
+    }
+    return folders[node] == folder
   }
 
   package func markOpened(_ partition: PartitionID) throws {

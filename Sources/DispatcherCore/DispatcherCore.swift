@@ -120,16 +120,16 @@ package struct DispatcherCore: ~Copyable {
   package mutating func add(_ bytes: UnsafeRawBufferPointer, index: Int, to message: Int, now: Int64) {
     counters.requests += 1
     var id: RequestID?
-    guard bytes.count <= WireLimits.requestBytesMax else {
-      return refuse(.tooLarge, nil, message, index)
-    }
     let peek: RequestPeek
     do {
       peek = try RequestPeek(bytes, id: &id)
     } catch {
+      guard bytes.count <= WireLimits.requestBytesMax else { return refuse(.tooLarge, id, message, index) }
       counters.malformed += 1
       return refuse(.malformed, id, message, index, detail: error.description)
     }
+    // Who it is was read first, so that the answer finds its caller.
+    guard bytes.count <= WireLimits.requestBytesMax else { return refuse(.tooLarge, id, message, index) }
     guard !isStopping else { return refuse(.stopping, id, message, index) }
     let number: Int
     switch peek.target {
@@ -185,12 +185,12 @@ package struct DispatcherCore: ~Copyable {
     partitions[number].waitingBytes += bytes.count
   }
 
-  private mutating func makeBatch(_ partition: Int) -> Batch {
+  private mutating func makeBatch(_ partition: Int, isAudit: Bool = false) -> Batch {
     defer { nextBatchNumber += 1 }
     return Batch(
       BatchHeader(
         partition: PartitionID(UInt16(partition)), epoch: partitions[partition].epoch,
-        dispatcher: incarnation, number: nextBatchNumber))
+        dispatcher: incarnation, number: nextBatchNumber | (isAudit ? BatchHeader.unordered : 0)))
   }
 
   /// An audit takes long, so it goes apart and uses no credit.
@@ -202,7 +202,7 @@ package struct DispatcherCore: ~Copyable {
       return refuse(.noPrimary, peek.id, message, index)
     }
     guard partitions[number].audits.count < 16 else { return refuse(.busy, peek.id, message, index) }
-    let batch = makeBatch(number)
+    let batch = makeBatch(number, isAudit: true)
     batch.add(
       bytes, message: message, index: index, id: peek.id, deadline: now + Int64(peek.deadlineMilliseconds))
     partitions[number].audits.append(batch)
@@ -235,6 +235,11 @@ package struct DispatcherCore: ~Copyable {
     partitions[number].incarnation = hello.incarnation
     partitions[number].heardAt = now
     partitions[number].credit = Int(min(hello.credit, 64))
+    // What was being audited is gone with the process that did it; whoever asked may ask again.
+    if isNew {
+      for batch in partitions[number].audits { expire(batch, .noPrimary, now: .max) }
+      partitions[number].audits = []
+    }
     // In their first order, before anything newer.
     let first = partitions[number].inFlight.first
     if isNew || (first.map { now - $0.sentAt >= limits.resendMilliseconds } ?? false) {
@@ -295,12 +300,14 @@ package struct DispatcherCore: ~Copyable {
     }
   }
 
-  /// A partition has a higher epoch than a batch named: what is in flight goes again in that epoch,
-  /// once it says hello in it.
-  package mutating func stale(_ frame: StaleFrame) {
+  /// A partition has a higher epoch than a batch named: what is in flight goes again once it says
+  /// hello in it. Only the partition itself is believed, and only the cluster map knows epochs.
+  package mutating func stale(_ frame: StaleFrame, connection: [UInt8]) {
     let number = Int(frame.partition.rawValue)
-    guard number < partitions.count else { return }
-    partitions[number].epoch = max(partitions[number].epoch, frame.epoch)
+    guard number < partitions.count, partitions[number].connection == connection else {
+      counters.malformed += 1
+      return
+    }
     partitions[number].connection = nil
   }
 

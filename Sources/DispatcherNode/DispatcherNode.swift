@@ -6,6 +6,7 @@ import Foundation
 import LarisProtocol
 import Logging
 import NodeSupport
+import SQLite
 import SwiftProtobuf
 import Wire
 import ZeroMQ
@@ -147,9 +148,13 @@ package final class DispatcherNode {
     for _ in 0..<Self.messagesPerTurn {
       guard try socket.receive(into: &frames[0].message) else { return }
       var count = 1
+      var bytes = 0
       var isTooLong = false
       while frames[count - 1].message.hasMore {
-        if count == frames.count {
+        if bytes > WireLimits.messageBytesMax, count > 4 {
+          isTooLong = true
+          count -= 1  // As below.
+        } else if count == frames.count {
           if count < WireLimits.requestsPerMessageMax + 4 {
             frames.append(Box())
           } else {
@@ -158,9 +163,13 @@ package final class DispatcherNode {
           }
         }
         guard try socket.receive(into: &frames[count].message) else { break }
+        bytes += frames[count].message.bytes.count
         count += 1
       }
       take(frames, count, isTooLong, &core, now: now)
+      // What was large is let go; what was not is received over.
+      if bytes > 65_536 { for index in frames.indices { frames[index].message = Message() } }
+      if frames.count > 64 { frames.removeLast(frames.count - 64) }
     }
   }
 
@@ -225,12 +234,16 @@ package final class DispatcherNode {
         case .hello:
           let hello = try HelloFrame(bytes)
           if try registry.opens(hello) { core.hello(hello, connection: connection, now: now) }
-        case .stale: core.stale(try StaleFrame(bytes))
+        case .stale: core.stale(try StaleFrame(bytes), connection: connection)
         case .beacon: try beacon(bytes, connection, socket, &core, now: now)
         case .batch, .assignment, nil: throw FrameError.unknownKind(bytes.first ?? 0)
         }
       } catch let error as FrameError {
         logger.warning("a frame of a worker was dropped: \(error)")
+      } catch let error as SQLiteError {
+        // The configuration is never on the data path: what serves goes on, and the next beacon or
+        // hello tries again.
+        logger.warning("the cluster's configuration is out of reach: \(error)")
       }
     }
   }

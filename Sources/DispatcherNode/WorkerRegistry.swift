@@ -55,12 +55,20 @@ final class WorkerRegistry {
       workers[beacon.node]?.heardAt = 0
       return nil
     }
+    guard isValid(beacon) else {
+      logger.warning("a beacon without a name or an incarnation was dropped")
+      return nil
+    }
+    // A name belongs to the folder that came with it first: an empty one is never taken for it.
+    guard try store.claim(node: beacon.node, folder: beacon.folder) else {
+      assignment.refused =
+        "the name \(beacon.node) belongs to a worker with another data folder; "
+        + "start that one, or choose another --node for this one"
+      return assignment
+    }
     if let known = workers[beacon.node], known.beacon.incarnation != beacon.incarnation {
-      // The later start wins; the earlier process, if it lives, is told to stop.
-      guard beacon.startedAt >= known.beacon.startedAt else {
-        assignment.refused = "another worker has started under the name \(beacon.node)"
-        return assignment
-      }
+      // One process at a time has the folder. What an earlier one sent may come late.
+      if beacon.startedAt < known.beacon.startedAt, isAlive(known, now: now) { return nil }
       logger.info("worker \(beacon.node) started again", metadata: ["pid": "\(beacon.pid)"])
     } else if workers[beacon.node] == nil {
       logger.info("worker \(beacon.node) joined", metadata: ["pid": "\(beacon.pid)"])
@@ -81,6 +89,11 @@ final class WorkerRegistry {
       assignment.partitions.append(row)
     }
     return assignment
+  }
+
+  private func isValid(_ beacon: Laris_Beacon) -> Bool {
+    !beacon.node.isEmpty && beacon.node.utf8.count <= 64 && beacon.incarnation != 0
+      && beacon.folder.utf8.count <= 64 && !beacon.folder.isEmpty
   }
 
   private func carryOut(now: Int64) throws {

@@ -97,7 +97,11 @@ package struct Pipeline: ~Copyable {
   }
 
   private mutating func take(_ bytes: UnsafeRawBufferPointer) {
-    guard let peek = try? ReplyPeek(bytes), let id = peek.id, var entry = pending[id] else { return }
+    guard let peek = try? ReplyPeek(bytes) else { return }
+    // A reply without an id is to a message whose id could not be read: with one under way, that one.
+    guard let id = peek.id ?? (pending.count == 1 ? pending.keys.first : nil), var entry = pending[id] else {
+      return
+    }
     let now = Self.now()
     entry.last = Array(bytes)
     let isFinal: Bool

@@ -48,6 +48,9 @@ public nonisolated struct Laris_Beacon: Sendable {
   /// The worker is stopping in good order.
   public var leaving: Bool = false
 
+  /// A UUID that the worker's data folder got when it was made: its name belongs to that folder.
+  public var folder: String = String()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -132,7 +135,7 @@ fileprivate nonisolated let _protobuf_package = "laris.v1"
 
 nonisolated extension Laris_Beacon: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Beacon"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{3}cluster_id\0\u{1}node\0\u{1}incarnation\0\u{1}pid\0\u{3}started_at\0\u{1}partitions\0\u{1}leaving\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{3}cluster_id\0\u{1}node\0\u{1}incarnation\0\u{1}pid\0\u{3}started_at\0\u{1}partitions\0\u{1}leaving\0\u{1}folder\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -148,6 +151,7 @@ nonisolated extension Laris_Beacon: SwiftProtobuf.Message, SwiftProtobuf._Messag
       case 6: try { try decoder.decodeSingularInt64Field(value: &self.startedAt) }()
       case 7: try { try decoder.decodeRepeatedMessageField(value: &self.partitions) }()
       case 8: try { try decoder.decodeSingularBoolField(value: &self.leaving) }()
+      case 9: try { try decoder.decodeSingularStringField(value: &self.folder) }()
       default: break
       }
     }
@@ -178,6 +182,9 @@ nonisolated extension Laris_Beacon: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if self.leaving != false {
       try visitor.visitSingularBoolField(value: self.leaving, fieldNumber: 8)
     }
+    if !self.folder.isEmpty {
+      try visitor.visitSingularStringField(value: self.folder, fieldNumber: 9)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -190,6 +197,7 @@ nonisolated extension Laris_Beacon: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if lhs.startedAt != rhs.startedAt {return false}
     if lhs.partitions != rhs.partitions {return false}
     if lhs.leaving != rhs.leaving {return false}
+    if lhs.folder != rhs.folder {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

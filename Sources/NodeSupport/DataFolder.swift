@@ -9,8 +9,11 @@ package final class DataFolder {
   package struct Identity: Codable, Equatable, Sendable {
     /// "dispatcher" or "worker".
     package var kind: String
+    /// Empty: it has not joined one yet.
     package var cluster: String
     package var node: String
+    /// A UUID of the folder's own.
+    package var folder = UUID().uuidString.lowercased()
     package init(kind: String, cluster: String, node: String) {
       self.kind = kind
       self.cluster = cluster

@@ -68,7 +68,7 @@ package struct ReplicationLog: ~Copyable {
       if SegmentFile.exists(spare) { try SegmentFile.remove(spare) }
       let header = SegmentHeader(
         partition: identity.partition, segmentBytes: UInt32(segmentBytes), use: 1, first: applied.next,
-        previousHash: 0, cluster: identity.cluster)
+        previousHash: 0, cluster: identity.cluster, salt: .random(in: 0...UInt64.max))
       try Self.begin(header, in: directory)
       names = [Self.name(applied.next)]
     }
@@ -145,12 +145,12 @@ package struct ReplicationLog: ~Copyable {
     let room = Int(header.segmentBytes) - offset
     if blockBytes + SegmentFormat.restSize > room { try roll(atLeast: blockBytes) }
 
-    var block = BlockHeader(
+    let block = BlockHeader(
       partition: identity.partition, tag: tag, first: last.next, count: count,
       entriesBytes: UInt32(entries.count), frameBytes: UInt32(frameBytes), time: time, use: header.use,
       synced: synced, entriesHash: XXH64.hash(entries), previousHash: hash)
     headerBytes.removeAll()
-    block.write(into: &headerBytes)
+    block.write(into: &headerBytes, salt: header.salt)
     scratch.bytes.copyMemory(from: headerBytes.bytes)
     let rest = Int(header.segmentBytes) - offset - blockBytes - SegmentFormat.restSize
     scratch.bytes.storeBytes(
@@ -205,7 +205,7 @@ package struct ReplicationLog: ~Copyable {
     try sync()
     let next = SegmentHeader(
       partition: identity.partition, segmentBytes: UInt32(max(segmentBytes, needed)), use: header.use + 1,
-      first: last.next, previousHash: hash, cluster: identity.cluster)
+      first: last.next, previousHash: hash, cluster: identity.cluster, salt: .random(in: 0...UInt64.max))
     try Self.begin(next, in: directory)
     let name = Self.name(next.first)
     file = try SegmentFile(directory + "/" + name, .update)

@@ -26,7 +26,7 @@ package enum SegmentFormat {
 }
 
 /// Of a segment: `"LARISLOG" | version u16 | partition u16 | segment bytes u32 | use u64 |
-/// first sn u64 | previous block's hash u64 | cluster u64 | header hash u64`.
+/// first sn u64 | previous block's hash u64 | cluster u64 | salt u64 | checksum u64`.
 package struct SegmentHeader: Equatable, Sendable {
   package var partition: PartitionID
   package var segmentBytes: UInt32
@@ -37,9 +37,12 @@ package struct SegmentHeader: Equatable, Sendable {
   package var previousHash: UInt64
   /// A hash of the cluster's id.
   package var cluster: UInt64
+  /// Random, new with every use: nobody who only sends requests can write bytes that look like a
+  /// block of this segment.
+  package var salt: UInt64
 
   private static let mark = Array("LARISLOG".utf8)
-  static let payloadSize = 8 + 2 + 2 + 4 + 8 * 5
+  static let payloadSize = 8 + 2 + 2 + 4 + 8 * 6
   static let size = SegmentFormat.skippableHeaderSize + payloadSize
 
   func write(into writer: inout ByteWriter) {
@@ -54,6 +57,7 @@ package struct SegmentHeader: Equatable, Sendable {
     writer.append(littleEndian: first.rawValue)
     writer.append(littleEndian: previousHash)
     writer.append(littleEndian: cluster)
+    writer.append(littleEndian: salt)
     writer.append(littleEndian: XXH64.hash(UnsafeRawBufferPointer(rebasing: writer.bytes[start...])))
   }
 
@@ -75,7 +79,7 @@ package struct SegmentHeader: Equatable, Sendable {
       let header = SegmentHeader(
         partition: PartitionID(try reader.number()), segmentBytes: try reader.number(),
         use: try reader.number(), first: SequenceNumber(try reader.number()),
-        previousHash: try reader.number(), cluster: try reader.number())
+        previousHash: try reader.number(), cluster: try reader.number(), salt: try reader.number())
       let hashed = UnsafeRawBufferPointer(rebasing: bytes[..<reader.offset])
       guard try reader.number() == XXH64.hash(hashed) else {
         return .invalid("the segment header's checksum is wrong")
@@ -89,10 +93,11 @@ package struct SegmentHeader: Equatable, Sendable {
 
 /// Of a block: `"BLCK" | version u16 | partition u16 | epoch tag u64 | first sn u64 | count u32 |
 /// entries bytes u32 | frame bytes u32 | reserved u32 | time u64 | use u64 | synced sn u64 |
-/// entries hash u64 | previous block's hash u64 | header hash u64`.
+/// entries hash u64 | previous block's hash u64 | hash u64 | checksum u64`.
 ///
-/// The header's hash covers the entries' hash and the hash before it, so it names the whole
-/// log up to here.
+/// The hash covers what the block says (tag, first sn, count, time, entries hash, previous hash), so it
+/// names the whole log up to here, the same in every replica. The checksum covers the header as it
+/// stands in this file, seeded with the segment's salt.
 package struct BlockHeader: Equatable, Sendable {
   package var partition: PartitionID
   /// The epoch in which the sequence numbers were assigned.
@@ -108,17 +113,23 @@ package struct BlockHeader: Equatable, Sendable {
   package var synced: SequenceNumber
   package var entriesHash: UInt64
   package var previousHash: UInt64
-  package var hash: UInt64 = 0
+  package var hash: UInt64 {
+    withUnsafeBytes(
+      of: (
+        tag.rawValue.littleEndian, first.rawValue.littleEndian, UInt64(count).littleEndian,
+        time.littleEndian, entriesHash.littleEndian, previousHash.littleEndian
+      )
+    ) { XXH64.hash($0) }
+  }
 
   /// Of an empty block, the entry before it. `first` is at least 1.
   package var last: SequenceNumber { SequenceNumber(first.rawValue - 1 + UInt64(count)) }
 
   private static let mark: UInt32 = 0x4B43_4C42  // "BLCK"
-  static let payloadSize = 4 + 2 + 2 + 8 + 8 + 4 + 4 + 4 + 4 + 8 + 8 + 8 + 8 + 8 + 8
+  static let payloadSize = 4 + 2 + 2 + 8 + 8 + 4 + 4 + 4 + 4 + 8 * 7
   static let size = SegmentFormat.skippableHeaderSize + payloadSize
 
-  /// Writes the header, and sets its hash.
-  mutating func write(into writer: inout ByteWriter) {
+  func write(into writer: inout ByteWriter, salt: UInt64) {
     let start = writer.count
     writer.append(littleEndian: SegmentFormat.blockMagic)
     writer.append(littleEndian: UInt32(Self.payloadSize))
@@ -136,8 +147,9 @@ package struct BlockHeader: Equatable, Sendable {
     writer.append(littleEndian: synced.rawValue)
     writer.append(littleEndian: entriesHash)
     writer.append(littleEndian: previousHash)
-    hash = XXH64.hash(UnsafeRawBufferPointer(rebasing: writer.bytes[start...]))
     writer.append(littleEndian: hash)
+    writer.append(
+      littleEndian: XXH64.hash(UnsafeRawBufferPointer(rebasing: writer.bytes[start...]), seed: salt))
   }
 
   enum Reading {
@@ -149,7 +161,7 @@ package struct BlockHeader: Equatable, Sendable {
   }
 
   /// Reads what stands at the beginning of `bytes`, which go on to the segment's end.
-  static func read(_ bytes: UnsafeRawBufferPointer) -> Reading {
+  static func read(_ bytes: UnsafeRawBufferPointer, salt: UInt64) -> Reading {
     var reader = ByteReader(bytes)
     do {
       let magic: UInt32 = try reader.number()
@@ -171,12 +183,14 @@ package struct BlockHeader: Equatable, Sendable {
           return try reader.number()
         }(&reader),
         use: try reader.number(), synced: SequenceNumber(try reader.number()),
-        entriesHash: try reader.number(), previousHash: try reader.number(),
-        hash: XXH64.hash(UnsafeRawBufferPointer(rebasing: bytes[..<(size - 8)])))
-      guard try reader.number() == header.hash else {
+        entriesHash: try reader.number(), previousHash: try reader.number())
+      let hash: UInt64 = try reader.number()
+      let checked = UnsafeRawBufferPointer(rebasing: bytes[..<reader.offset])
+      guard try reader.number() == XXH64.hash(checked, seed: salt) else {
         return .invalid("the block header's checksum is wrong")
       }
       guard version <= SegmentFormat.version else { return .newer(version) }
+      guard hash == header.hash else { return .invalid("the block's hash is wrong") }
       guard header.entriesBytes <= UInt32(SegmentFormat.entriesBytesMax) else {
         return .invalid("the block claims \(header.entriesBytes) bytes of entries")
       }

@@ -49,7 +49,7 @@ package struct SegmentScan {
     var offset = SegmentHeader.size
     scan: while offset < bytes.count {
       let remaining = UnsafeRawBufferPointer(rebasing: bytes[offset...])
-      switch BlockHeader.read(remaining) {
+      switch BlockHeader.read(remaining, salt: header.salt) {
       case .rest:
         // A block of this use beyond the end means that the end is not the end.
         if let later = laterBlock(bytes, after: offset) {
@@ -141,7 +141,8 @@ package struct SegmentScan {
     while place + BlockHeader.size <= bytes.count {
       // "BLCK" stands 8 bytes into a header.
       if bytes[place + 8] == 0x42,
-        case .header(let block) = BlockHeader.read(UnsafeRawBufferPointer(rebasing: bytes[place...])),
+        case .header(let block) = BlockHeader.read(
+          UnsafeRawBufferPointer(rebasing: bytes[place...]), salt: header.salt),
         block.use == header.use, block.synced >= next
       {
         return place

@@ -12,13 +12,16 @@ package struct Database: ~Copyable {
     case readOnly
   }
 
+  /// - Parameter busyMilliseconds: how long to wait for whoever has the file locked.
   /// - Throws: the file can't be opened; nothing was changed.
-  package init(_ path: String, mode: Mode) throws(SQLiteError) {
-    handle = try Self.open(path, mode)
+  package init(_ path: String, mode: Mode, busyMilliseconds: Int32 = 5_000) throws(SQLiteError) {
+    handle = try Self.open(path, mode, busyMilliseconds)
     self.path = path
   }
 
-  private static func open(_ path: String, _ mode: Mode) throws(SQLiteError) -> OpaquePointer {
+  private static func open(_ path: String, _ mode: Mode, _ busyMilliseconds: Int32) throws(SQLiteError)
+    -> OpaquePointer
+  {
     var handle: OpaquePointer?
     let flags: Int32
     switch mode {
@@ -32,7 +35,7 @@ package struct Database: ~Copyable {
       throw SQLiteError(code: code, message: message, operation: "open \(path)")
     }
     sqlite3_extended_result_codes(handle, 1)
-    sqlite3_busy_timeout(handle, 5_000)
+    sqlite3_busy_timeout(handle, busyMilliseconds)
     return handle
   }
 

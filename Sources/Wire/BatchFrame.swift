@@ -93,6 +93,8 @@ package struct BatchHeader: Equatable {
   private static let countOffset = 4
   private static let epochOffset = 8
   private static let afterOffset = 32
+  /// A bit of the number of batches that stand in no order with others: audits.
+  package static let unordered: UInt64 = 1 << 63
   /// Bytes of all before the items.
   package static let size = 40
   package static let itemsMax = 1 << 16

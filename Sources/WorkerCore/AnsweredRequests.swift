@@ -3,7 +3,7 @@ import Cluster
 
 /// The requests that were answered lately, with their answers: what makes a retry harmless.
 ///
-/// Entries come in generations of a fixed number. When there are too many, the oldest goes,
+/// Entries come in generations, bounded in number and in bytes. When there are too many, the oldest goes,
 /// once a checkpoint holds it; what is not found here and is older than ``horizon`` must be
 /// looked up in SQLite. So memory is bounded and the guarantee is not.
 package struct AnsweredRequests: ~Copyable {
@@ -157,7 +157,9 @@ private final class Generation {
     records.deallocate()
   }
 
-  var isFull: Bool { count == capacity }
+  /// In entries, or in bytes of answers.
+  var isFull: Bool { count == capacity || bodies.count >= Self.bodyBytesMax }
+  private static let bodyBytesMax = 32 << 20
 
   func find(_ id: RequestID, _ hash: UInt64) -> Int? {
     var place = Int(truncatingIfNeeded: hash) & indexMask

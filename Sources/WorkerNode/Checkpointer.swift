@@ -8,6 +8,11 @@ import SQLite
 import Synchronization
 import WorkerCore
 
+/// A checkpoint could not be written; SQLite holds the one before.
+struct CheckpointFailed: Error, CustomStringConvertible {
+  let description: String
+}
+
 /// Writes checkpoints on a thread of its own, one at a time, so that answering never waits for SQLite.
 final class Checkpointer: Sendable {
   struct Written: Sendable {
@@ -24,13 +29,17 @@ final class Checkpointer: Sendable {
   }
 
   private let state = Mutex(State())
+  private let logger: Logger
   private let wake = DispatchSemaphore(value: 0)
   private let thread = Mutex<NodeThread?>(nil)
 
   /// - Parameters:
   ///   - open: makes the connection that writes, on the thread that will use it.
   ///   - logDirectory: where the next segment is made ahead of time.
-  init(name: String, path: String, cluster: String, partition: PartitionID, logDirectory: String) {
+  init(
+    name: String, path: String, cluster: String, partition: PartitionID, logDirectory: String, logger: Logger
+  ) {
+    self.logger = logger
     thread.withLock { thread in
       thread = NodeThread(name) { [self] in
         do {
@@ -42,16 +51,30 @@ final class Checkpointer: Sendable {
               return (state.next, state.isClosing)
             }
             if let next {
-              try writer.write(next)
+              try write(next, by: &writer)
               let written = Written(receipt: next.receipt, durable: writer.durable)
               state.withLock { $0.written = written }
-              try ReplicationLog.prepareSpare(in: logDirectory)
+              // The log makes one itself where there is none.
+              try? ReplicationLog.prepareSpare(in: logDirectory)
             }
             if isClosing { return }
           }
         } catch {
           state.withLock { $0.failure = "\(error)" }
         }
+      }
+    }
+  }
+
+  /// Somebody else's lock, or a full disk, may pass: the log has it all meanwhile.
+  private func write(_ checkpoint: Checkpoint, by writer: inout PartitionWriter) throws {
+    while true {
+      do {
+        return try writer.write(checkpoint)
+      } catch let error as SQLiteError where error.isBusy || error.isFull {
+        logger.warning("a checkpoint waits: \(error)")
+        guard !state.withLock({ $0.isClosing }) else { throw error }
+        usleep(200_000)
       }
     }
   }
@@ -67,7 +90,7 @@ final class Checkpointer: Sendable {
   /// - Throws: writing failed; nothing will be written any more.
   func takeWritten() throws -> Written? {
     try state.withLock { state in
-      if let failure = state.failure { throw NodeError(.no, "checkpoint: \(failure)") }
+      if let failure = state.failure { throw CheckpointFailed(description: failure) }
       defer { state.written = nil }
       return state.written
     }

@@ -7,6 +7,7 @@ import Marketplace
 import NodeSupport
 import PartitionStore
 import ReplicationLog
+import SQLite
 import Synchronization
 import Wire
 import WorkerCore
@@ -68,13 +69,17 @@ final class PartitionNode: Sendable {
   func start() {
     thread.withLock { thread in
       thread = NodeThread("partition-\(setup.partition.rawValue)") { [self] in
-        do {
-          try run()
-          board.status.withLock {
-            $0.isActive = false; $0.note = "stopped"
+        while true {
+          do {
+            try run()
+            return board.status.withLock {
+              $0.isActive = false
+              $0.note = "stopped"
+            }
+          } catch {
+            guard mayPass(error), !stop.isSet else { return }
+            usleep(1_000_000)
           }
-        } catch {
-          fail(error)
         }
       }
     }
@@ -82,7 +87,8 @@ final class PartitionNode: Sendable {
 
   func join() { thread.withLock { $0 }?.join() }
 
-  private func fail(_ error: any Error) {
+  /// - Returns: whether it is worth another try from what is on disk.
+  private func mayPass(_ error: any Error) -> Bool {
     logger.critical("partition \(setup.partition.rawValue) stops: \(error)")
     board.status.withLock {
       $0.isActive = false
@@ -93,6 +99,8 @@ final class PartitionNode: Sendable {
       logger.critical("the node ends, because its disk failed")
       _exit(NodeError.Exit.no.rawValue)
     }
+    // Damage, a foreign file and missing data stay what they are; SQLite's locks and limits may not.
+    return error is SQLiteError || error is CheckpointFailed
   }
 
   // MARK: Opening
@@ -130,7 +138,7 @@ final class PartitionNode: Sendable {
       ])
     let checkpointer = Checkpointer(
       name: "checkpoint-\(partition.rawValue)", path: database, cluster: setup.cluster,
-      partition: partition, logDirectory: logDirectory)
+      partition: partition, logDirectory: logDirectory, logger: logger)
     defer { checkpointer.close() }
     try serve(&core, &log, reader, checkpointer, database: database, checkpointed: state.applied)
   }
@@ -325,6 +333,7 @@ final class PartitionNode: Sendable {
         dispatcher = header.dispatcher
         last = 0
       }
+      if header.number & BatchHeader.unordered != 0 { return true }
       guard header.after <= last else { return false }
       last = max(last, header.number)
       return true

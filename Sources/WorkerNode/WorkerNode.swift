@@ -29,7 +29,7 @@ package final class WorkerNode {
 
   private let configuration: Configuration
   private let folder: DataFolder
-  private var identity: DataFolder.Identity?
+  private var identity: DataFolder.Identity
   private let incarnation = Incarnation.random()
   private let startedAt = Clock.wallMilliseconds()
   private let context = ZeroMQContext()
@@ -44,8 +44,8 @@ package final class WorkerNode {
     self.configuration = configuration
     logger = Logger(label: configuration.node)
     folder = try DataFolder(configuration.data, create: true)
-    identity = try folder.identity()
-    if let identity {
+    if let known = try folder.identity() {
+      identity = known
       guard identity.kind == "worker" else {
         throw NodeError(
           .usage,
@@ -58,6 +58,9 @@ package final class WorkerNode {
           "the data folder \(configuration.data) is of worker \(identity.node), not of \(configuration.node); "
             + "start it with --node \(identity.node), or with another --data")
       }
+    } else {
+      identity = DataFolder.Identity(kind: "worker", cluster: "", node: configuration.node)
+      try folder.setIdentity(identity)
     }
   }
 
@@ -109,7 +112,8 @@ package final class WorkerNode {
   private func beacon(leaving: Bool) -> Laris_Beacon {
     var beacon = Laris_Beacon()
     beacon.version = UInt32(FrameKind.version)
-    beacon.clusterID = identity?.cluster ?? ""
+    beacon.clusterID = identity.cluster
+    beacon.folder = identity.folder
     beacon.node = configuration.node
     beacon.incarnation = incarnation.rawValue
     beacon.pid = UInt32(getpid())
@@ -145,7 +149,7 @@ package final class WorkerNode {
     }
     guard assignment.refused.isEmpty else { throw NodeError(.no, assignment.refused) }
     // Rule 18: a worker belongs to one cluster.
-    if let identity {
+    if !identity.cluster.isEmpty {
       guard identity.cluster == assignment.clusterID else {
         throw NodeError(
           .no,
@@ -153,10 +157,8 @@ package final class WorkerNode {
             + "\(configuration.dispatcher) is of cluster \(assignment.clusterID)")
       }
     } else {
-      let new = DataFolder.Identity(
-        kind: "worker", cluster: assignment.clusterID, node: configuration.node)
-      try folder.setIdentity(new)
-      identity = new
+      identity.cluster = assignment.clusterID
+      try folder.setIdentity(identity)
       logger.info("joined cluster \(assignment.clusterID)")
     }
     for row in assignment.partitions {

@@ -49,8 +49,10 @@ struct Audit: ParsableCommand {
       }
     }
     if !json, Terminal.isInteractive { Terminal.print("\r\u{1B}[K", terminator: "") }
-    var accounts: [String: Int64] = [:]
-    for report in reports { for row in report.accounts { accounts[row.kind, default: 0] += row.balance } }
+    var accounts: [String: Int128] = [:]
+    for report in reports {
+      for row in report.accounts { accounts[row.kind, default: 0] += Int128(row.balance) }
+    }
     let isClean = reports.allSatisfy { report in
       !report.checks.isEmpty && report.checks.allSatisfy { $0.violations == 0 }
     }
@@ -59,7 +61,7 @@ struct Audit: ParsableCommand {
   }
 
   private func text(
-    _ reports: [Laris_AuditReport], _ accounts: [String: Int64], _ status: Laris_ClusterStatus,
+    _ reports: [Laris_AuditReport], _ accounts: [String: Int128], _ status: Laris_ClusterStatus,
     _ isClean: Bool
   ) -> String {
     var names: [String] = []
@@ -93,7 +95,7 @@ struct Audit: ParsableCommand {
     return text
   }
 
-  private func jsonText(_ reports: [Laris_AuditReport], _ accounts: [String: Int64], _ isClean: Bool) throws
+  private func jsonText(_ reports: [Laris_AuditReport], _ accounts: [String: Int128], _ isClean: Bool) throws
     -> String
   {
     let partitions = try reports.map { try $0.jsonString() }.joined(separator: ",")

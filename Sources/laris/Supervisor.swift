@@ -10,6 +10,8 @@ struct Supervisor {
     var startedAt: Int64 = 0
     var restarts = 0
     var restartAt: Int64?
+    /// Where in its log the present process began.
+    var logStart = 0
   }
 
   private let logs: String
@@ -33,6 +35,7 @@ struct Supervisor {
     guard log >= 0 else {
       throw NodeError(.no, "\(logPath(child)) can't be written: \(String(cString: strerror(errno)))")
     }
+    children[index].logStart = Int(lseek(log, 0, SEEK_END))
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
     process.arguments = child.arguments
@@ -55,8 +58,9 @@ struct Supervisor {
   }
 
   private func lastWords(_ child: Child) -> String {
-    let text = (try? String(contentsOfFile: logPath(child), encoding: .utf8)) ?? ""
-    let line = text.split(separator: "\n").last.map(String.init) ?? "it said nothing"
+    let log = FileManager.default.contents(atPath: logPath(child)) ?? Data()
+    let lines = String(decoding: log.dropFirst(child.logStart), as: UTF8.self).split(separator: "\n")
+    let line = (lines.last { $0.hasPrefix("laris: ") } ?? lines.last).map(String.init) ?? "it said nothing"
     return line.hasPrefix("laris: ") ? String(line.dropFirst(7)) : line
   }
 

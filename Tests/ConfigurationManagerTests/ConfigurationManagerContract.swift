@@ -68,7 +68,9 @@ struct ConfigurationManagerTests {
 
   @Test(arguments: Contract.all)
   func `a change is accepted from the epoch before it only`(_ contract: Contract) throws {
-    let store = try contract.make(Contract.record, TestFolder())()
+    let folder = try TestFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let store = try contract.make(Contract.record, folder)()
     for wrong: UInt64 in [2, 3, 1 << 40] {
       #expect(try !store.change(Contract.group(1, wrong, "a", 1), why: "too far", at: 1))
     }
@@ -85,7 +87,9 @@ struct ConfigurationManagerTests {
 
   @Test(arguments: Contract.all)
   func `a change touches its own partition only`(_ contract: Contract) throws {
-    let store = try contract.make(Contract.record, TestFolder())()
+    let folder = try TestFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let store = try contract.make(Contract.record, folder)()
     #expect(try store.change(Contract.group(4, 1, "w'4", 77), why: "placed", at: 5))
     var expected = (0..<6).map { Contract.group($0, 0, nil, 0) }
     expected[4] = Contract.group(4, 1, "w'4", 77)
@@ -103,7 +107,9 @@ struct ConfigurationManagerTests {
 
   @Test(arguments: Contract.all)
   func `a primary may be taken away`(_ contract: Contract) throws {
-    let store = try contract.make(Contract.record, TestFolder())()
+    let folder = try TestFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let store = try contract.make(Contract.record, folder)()
     #expect(try store.change(Contract.group(0, 1, "a", 1), why: "placed", at: 1))
     #expect(try store.change(Contract.group(0, 2, nil, 0), why: "drained", at: 2))
     #expect(try store.groups()[0] == Contract.group(0, 2, nil, 0))
@@ -139,7 +145,9 @@ struct ConfigurationManagerTests {
 
   @Test(arguments: Contract.all)
   func `what was opened stays opened, whatever changes later`(_ contract: Contract) throws {
-    let store = try contract.make(Contract.record, TestFolder())()
+    let folder = try TestFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let store = try contract.make(Contract.record, folder)()
     #expect(try store.change(Contract.group(5, 1, "a", 1), why: "placed", at: 1))
     try store.markOpened(PartitionID(5))
     try store.markOpened(PartitionID(5))
@@ -163,5 +171,20 @@ struct ConfigurationManagerTests {
     let store = try open()
     #expect(try store.cluster() == Contract.record)
     #expect(try store.groups()[0] == Contract.group(0, 1, "a", .max, isOpened: true))
+  }
+
+  @Test(arguments: Contract.all)
+  func `a node's name belongs to the folder that came with it first`(_ contract: Contract) throws {
+    let folder = try TestFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let open = try contract.make(Contract.record, folder)
+    let store = try open()
+    #expect(try store.claim(node: "worker-1", folder: "one"))
+    #expect(try store.claim(node: "worker-1", folder: "one"))
+    #expect(try !store.claim(node: "worker-1", folder: "two"))
+    #expect(try store.claim(node: "worker-2", folder: "two"))
+    let again = try open()
+    #expect(try !again.claim(node: "worker-1", folder: "two"))
+    #expect(try again.claim(node: "worker-1", folder: "one"))
   }
 }

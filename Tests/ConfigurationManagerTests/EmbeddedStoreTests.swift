@@ -41,7 +41,7 @@ struct EmbeddedStoreTests {
     #expect(error?.description.hasPrefix("\(path) exists") == true)
     var other = Self.record
     other.id = "another"
-    #expect(throws: SQLiteError.self) { try EmbeddedStore.create(path, other, exists: false) }
+    #expect(throws: EmbeddedStore.Failure.self) { try EmbeddedStore.create(path, other, exists: false) }
     #expect(try EmbeddedStore(path, exists: true).cluster() == Self.record, "the first one is untouched")
     #expect(try EmbeddedStore(path, exists: true).groups().count == 6)
   }

@@ -565,12 +565,21 @@ struct ResendTests {
     world.stale(1, epoch: 2)
     #expect(!world.view(1).isActive)
     #expect(try world.dispatch().isEmpty)
+    world.assign(1, epoch: 2)
     world.hello(1, epoch: 1, credit: 3)
     #expect(try world.dispatch().isEmpty)
     world.hello(1, epoch: 2, credit: 3)
     let again = try world.dispatch()
     #expect(again.map(\.number) == sent.map(\.number))
     #expect(again.allSatisfy { $0.header.epoch == Epoch(2) })
+  }
+
+  @Test func `a stranger's stale frame stops nobody`() throws {
+    let (world, _) = try Self.threeInFlight()
+    world.stale(1, epoch: .max, connection: [6, 6, 6])
+    #expect(world.view(1).isActive)
+    #expect(world.view(1).epoch == Epoch(1))
+    #expect(world.counters.malformed == 1)
   }
 
   @Test func `a partition that is silent for two seconds is taken for gone`() throws {
@@ -614,7 +623,7 @@ struct ResendTests {
     let world = World()
     world.hello(6)
     world.stale(6, epoch: 9)
-    #expect(world.counters.malformed == 1)
+    #expect(world.counters.malformed == 2)
   }
 }
 

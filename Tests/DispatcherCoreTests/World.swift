@@ -166,8 +166,9 @@ final class World {
     try receive(answers(to: sent, items: items, code: code))
   }
 
-  func stale(_ partition: UInt16, epoch: UInt64) {
-    core.stale(StaleFrame(partition: PartitionID(partition), epoch: Epoch(epoch)))
+  func stale(_ partition: UInt16, epoch: UInt64, connection: [UInt8] = [0xAA]) {
+    core.stale(
+      StaleFrame(partition: PartitionID(partition), epoch: Epoch(epoch)), connection: connection)
   }
 
   func unreachable(_ partition: UInt16) { core.unreachable(PartitionID(partition)) }

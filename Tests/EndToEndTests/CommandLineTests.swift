@@ -122,4 +122,15 @@ extension EndToEndTests {
     #expect(
       !FileManager.default.fileExists(atPath: first.data + "/worker-1/partitions/0000/partition.sqlite"))
   }
+
+  @Test func `a second worker under a name that is taken stops, and the first one serves on`() throws {
+    let cluster = try TestCluster(workers: 1, partitions: 2)
+    let other = try TestFolder()
+    let run = try Run.program(
+      "laris", ["worker", "--data", other.path + "/w", "--node", "worker-1", "--dispatcher", cluster.workers])
+    #expect(run.exit == 1)
+    #expect(run.errors.contains("belongs to a worker with another data folder"), "\(run.errors)")
+    #expect(try cluster.status().partitions.allSatisfy(\.active))
+    #expect(cluster.stop() == 0)
+  }
 }

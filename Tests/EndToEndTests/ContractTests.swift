@@ -1,6 +1,7 @@
 import Foundation
 import LarisClient
 import LarisProtocol
+import SQLite
 import TestSupport
 import Testing
 import ZeroMQ
@@ -75,6 +76,14 @@ extension EndToEndTests {
     }
     let large = try exchange([Array(repeating: 1, count: 2 << 20)], .dealer, cluster)
     #expect(try Laris_Reply(serializedBytes: large[0]).code == .tooLarge)
+    // One that says who it is gets its answer under its id.
+    var big = Laris_Request()
+    big.requestID = LarisClient.newRequestID()
+    big.channel = String(repeating: "x", count: 1 << 20)
+    big.getShop.shopID = 1
+    let named = try Laris_Reply(serializedBytes: exchange([big.serializedBytes()], .dealer, cluster)[0])
+    #expect(named.code == .tooLarge)
+    #expect(named.requestID == big.requestID)
     let many = try exchange(Array(repeating: [1], count: 1_500), .dealer, cluster)
     #expect(try Laris_Reply(serializedBytes: many[0]).code == .tooLarge)
 
@@ -86,8 +95,42 @@ extension EndToEndTests {
     ] {
       try stranger.send(bytes)
     }
+    // Neither does a stale frame with the highest epoch stop a partition.
+    try stranger.send([4, 1, 0, 0] + [UInt8](repeating: 0xFF, count: 8))
     _ = stranger.wait(milliseconds: 200)
     #expect(try cluster.status().partitions.allSatisfy(\.active))
+    #expect(cluster.stop() == 0)
+  }
+
+  @Test func `a lock on SQLite's files delays a checkpoint or a change, and stops nobody`() throws {
+    let cluster = try TestCluster(workers: 1, partitions: 1)
+    let files = [
+      cluster.data + "/worker-1/partitions/0000/partition.sqlite",
+      cluster.data + "/dispatcher/cluster.sqlite",
+    ]
+    let tables = try Database(files[0], mode: .readWrite)
+    let configuration = try Database(files[1], mode: .readWrite)
+    try tables.execute("BEGIN IMMEDIATE")
+    try configuration.execute("BEGIN IMMEDIATE")
+    var request = Laris_Request()
+    request.registerShop.shopID = 1
+    request.registerShop.name = "Toko Kunci"
+    _ = try cluster.done(request)
+    // A checkpoint is due after 2 s, and waits 5 s for the lock; the worker's new epoch waits too.
+    let began = Date()
+    while Date() < began + 8 {
+      request = Laris_Request()
+      request.getShop.shopID = 1
+      _ = try cluster.done(request)
+      usleep(100_000)
+    }
+    cluster.kill(try cluster.status().workers[0].pid)
+    try tables.execute("ROLLBACK")
+    try configuration.execute("ROLLBACK")
+    request = Laris_Request()
+    request.getShop.shopID = 1
+    #expect(try cluster.done(request).shop.name == "Toko Kunci")
+    _ = try audit(cluster)
     #expect(cluster.stop() == 0)
   }
 

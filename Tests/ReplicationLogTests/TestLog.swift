@@ -7,8 +7,8 @@ import Testing
 
 /// Sizes of the format, as docs/FORMATS.md has them.
 enum Layout {
-  static let segmentHeader = 64
-  static let blockHeader = 96
+  static let segmentHeader = 72
+  static let blockHeader = 104
   static let rest = 8
 }
 
@@ -92,10 +92,20 @@ struct TestLog {
     for byte in 0..<count { bytes[offset + byte] = UInt8(truncatingIfNeeded: value >> UInt64(8 * byte)) }
   }
 
-  /// Makes the header's checksum right again: of a segment (64 bytes) or a block (96).
+  /// Makes the header's checksum right again, of a segment or a block, and a block's hash with it.
   static func rehash(_ bytes: inout [UInt8], at offset: Int, size: Int) {
+    var seed: UInt64 = 0
+    if size == Layout.blockHeader {
+      seed = number(bytes, 56, 8)
+      // Tag, first, count, time, entries hash, previous hash.
+      let parts: [(Int, Int)] = [(16, 8), (24, 8), (32, 4), (48, 8), (72, 8), (80, 8)]
+      let named = parts.flatMap { place, count in
+        Array(bytes[offset + place..<offset + place + count]) + [UInt8](repeating: 0, count: 8 - count)
+      }
+      put(named.withUnsafeBytes { XXH64.hash($0) }, 8, into: &bytes, at: offset + 88)
+    }
     let hash = bytes.withUnsafeBytes {
-      XXH64.hash(UnsafeRawBufferPointer(rebasing: $0[offset..<offset + size - 8]))
+      XXH64.hash(UnsafeRawBufferPointer(rebasing: $0[offset..<offset + size - 8]), seed: seed)
     }
     put(hash, 8, into: &bytes, at: offset + size - 8)
   }

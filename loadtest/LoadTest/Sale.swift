@@ -158,9 +158,14 @@ package final class Sale {
 
   // MARK: Selling
 
-  private static func now() -> Int64 {
+  private static func now() -> Int64 { read(CLOCK_MONOTONIC) }
+
+  /// Time that this thread has computed.
+  private static func threadMicroseconds() -> Int64 { read(CLOCK_THREAD_CPUTIME_ID) }
+
+  private static func read(_ clock: clockid_t) -> Int64 {
     var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
+    clock_gettime(clock, &time)
     return Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1_000
   }
 
@@ -171,6 +176,7 @@ package final class Sale {
     let lag = LagSampler(dispatcher: options.dispatcher)
     defer { lag.stop() }
     let began = Self.now()
+    let busyBefore = Self.threadMicroseconds()
     let end = began + Int64(options.seconds * 1_000_000)
     var second: Int64 = 1
     var ordersBefore = 0
@@ -203,6 +209,8 @@ package final class Sale {
     }
     summary.unresolved = slots.count - free.count
     summary.sellingSeconds = options.seconds
+    summary.generatorLoad =
+      Double(Self.threadMicroseconds() - busyBefore) / Double(max(1, Self.now() - began))
     summary.lagAt10Seconds = lag.peak(from: 5, to: 10)
     summary.lagAtEnd = lag.peak(from: options.seconds - 5, to: options.seconds)
     summary.histogram = histogram

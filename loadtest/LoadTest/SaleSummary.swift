@@ -17,6 +17,8 @@ package struct SaleSummary {
   /// Open loop: more was due than could be in flight.
   package var sendingWasLate = false
   package var sellingSeconds: Double = 0
+  /// Share of the time in which the generator's thread computed.
+  package var generatorLoad: Double = 0
   /// Entries that SQLite was behind at most, from 5 to 10 s and in the last 5 s.
   package var lagAt10Seconds: UInt64?
   package var lagAtEnd: UInt64?

@@ -12,7 +12,8 @@ struct LoadTestCommand: ParsableCommand {
         laris-loadtest import olist DIR --out olist.trace.jsonl
         laris-loadtest replay olist.trace.jsonl
 
-      Exit codes: 0 done; 1 something is unresolved or unaccounted for; 64 wrong usage.
+      Exit codes: 0 done; 1 something is unresolved or unaccounted for; 64 wrong usage; 69 nobody
+      answers; 99 a threshold does not hold.
       """,
     version: "0.1.0", subcommands: [Run.self, Replay.self, Import.self, Generate.self])
 

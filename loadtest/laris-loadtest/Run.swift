@@ -23,6 +23,12 @@ struct Run: ParsableCommand {
   @Option(help: "Lines of an order.") var lines: Int = 3
   @Option(help: "Per cent of the orders that want SKU 1 of shop 1.") var hot: Double = 0
   @Option(help: "Seed of what is ordered.") var seed: UInt64 = 1
+  @Option(
+    name: .customLong("max-p99"),
+    help: "Fail (exit code 99) if the 99th percentile is above, in milliseconds.")
+  var maxP99: Double?
+  @Option(help: "Fail (exit code 99) if fewer orders a second were answered.") var minRate: Double?
+  @Option(help: "Fail (exit code 99) if more orders than that were not done.") var maxErrors: Int?
   @Flag(help: "Print the summary as JSON.") var json = false
   @Flag(help: "The shops and SKUs are there already.") var skipSetup = false
 
@@ -72,7 +78,25 @@ struct Run: ParsableCommand {
     }
     Output.endLive()
     show(summary)
+    let broken = thresholds(summary)
+    for threshold in broken { Output.error("laris-loadtest: \(threshold)") }
+    if !broken.isEmpty { throw ExitCode(99) }
     if summary.unresolved > 0 { throw ExitCode(1) }
+  }
+
+  /// Those that do not hold.
+  private func thresholds(_ summary: SaleSummary) -> [String] {
+    var broken: [String] = []
+    let p99 = summary.milliseconds(99)
+    if let maxP99, p99 > maxP99 { broken.append("p99 is \(p99) ms, more than --max-p99 \(maxP99)") }
+    if let minRate, summary.ordersPerSecond < minRate {
+      broken.append("\(Int(summary.ordersPerSecond)) orders/s are fewer than --min-rate \(minRate)")
+    }
+    let errors = summary.finished - summary.done + summary.unresolved
+    if let maxErrors, errors > maxErrors {
+      broken.append("\(errors) orders were not done, more than --max-errors \(maxErrors)")
+    }
+    return broken
   }
 
   private func show(_ summary: SaleSummary) {
@@ -118,6 +142,11 @@ struct Run: ParsableCommand {
       Output.line(
         "checkpoint lag, entries at most: \(Output.grouped(Int(early))) from 5 to 10 s, "
           + "\(Output.grouped(Int(late))) in the last 5 s")
+    }
+    if summary.generatorLoad > 0.9 {
+      Output.line(
+        "note: the load generator itself was busy for \(Int(summary.generatorLoad * 100)) % of the time: "
+          + "it may be what limits the rate")
     }
     if summary.sendingWasLate {
       Output.line("note: more orders were due than could be in flight; --in-flight bounds the rate")
