@@ -192,7 +192,10 @@ final class PartitionNode: Sendable {
     let frames = (0..<Self.credit * 2).map { _ in DispatcherLink.Frame() }
     let audits = Audits()
     var turn = Turn(
-      checkpointed: checkpointed, checkpointAt: Clock.steadyMilliseconds(),
+      // Partitions of a machine take turns.
+      checkpointed: checkpointed,
+      checkpointAt: Clock.steadyMilliseconds()
+        + Int64(setup.partition.rawValue % 8) * Self.checkpointMilliseconds / 8,
       bytesAtCheckpoint: log.bytesAppended, bytesAtFreeze: log.bytesAppended)
     board.status.withLock {
       $0.isActive = true

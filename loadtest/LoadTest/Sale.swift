@@ -221,7 +221,7 @@ package final class Sale {
   private func pause(now: Int64, began: Int64, end: Int64) -> Int {
     if let rate = options.rate, now < end, !free.isEmpty {
       let due = began + Int64(Double(nextNumber) / rate * 1_000_000)
-      return max(0, min(10, Int((due - now) / 1_000)))
+      return max(1, min(10, Int((due - now) / 1_000)))
     }
     return 10
   }
