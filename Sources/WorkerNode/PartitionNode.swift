@@ -51,6 +51,14 @@ final class PartitionNode: Sendable {
   private static let tailSegments = 2
   /// Rows that wait for a checkpoint before requests wait for it too.
   private static let dirtyRowsMax = 2_000_000
+  /// Rows that wait for a checkpoint before answers slow down for it.
+  private static let dirtyRowsEase = 100_000
+
+  /// How long to leave the cores to a checkpoint that is behind, in milliseconds: the more rows wait,
+  /// the longer, so that answering and writing find a rate that both can keep.
+  private static func ease(_ dirtyRows: Int) -> Int {
+    max(0, min(50, (dirtyRows - dirtyRowsEase) / 4_000))
+  }
 
   let board = PartitionStatusBoard()
   private let setup: Setup
@@ -221,6 +229,8 @@ final class PartitionNode: Sendable {
 
       if taken > 0 {
         turn.workedAt = steady
+        let ease = turn.isCheckpointing && !isStopping ? Self.ease(core.dirtyRows) : 0
+        if ease > 0 { usleep(UInt32(ease) * 1_000) }
         continue
       }
       if log.needsProof, isStopping || steady - turn.workedAt >= Self.restMilliseconds { try log.prove() }
