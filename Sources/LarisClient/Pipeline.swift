@@ -41,7 +41,7 @@ package struct Pipeline: ~Copyable {
   private let socket: Socket
   private let options: Options
   private var pending: [RequestID: Pending] = [:]
-  /// Ids in the order in which they were first sent.
+  /// When what waits was last looked through.
   private var scanAt: Int64 = 0
   private var finished: [Finished] = []
   private var random = SystemRandomNumberGenerator()

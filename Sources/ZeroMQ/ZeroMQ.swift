@@ -89,11 +89,6 @@ package struct Socket: ~Copyable {
     setOption(ZMQ_RECONNECT_IVL, milliseconds)
     setOption(ZMQ_RECONNECT_IVL_MAX, max)
   }
-  /// Ends a connection whose peer is silent at the ZMTP level.
-  package func setHeartbeat(intervalMilliseconds: Int32, timeoutMilliseconds: Int32) {
-    setOption(ZMQ_HEARTBEAT_IVL, intervalMilliseconds)
-    setOption(ZMQ_HEARTBEAT_TIMEOUT, timeoutMilliseconds)
-  }
   package func setRoutingID(_ id: String) {
     let bytes = Array(id.utf8)
     precondition(!bytes.isEmpty && bytes.count <= 255)

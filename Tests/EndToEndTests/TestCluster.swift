@@ -126,6 +126,14 @@ final class TestCluster {
     try process.run()
     let healthy = try laris(["status", "--exit-when-healthy", "--timeout", "\(timeout)"])
     guard healthy.exit == 0 else {
+      // `laris up` says after two seconds what it waits for; a busy machine may take longer.
+      let log = self.folder.path + "/up.log"
+      let until = Date() + 30
+      while Date() < until, process.isRunning,
+        try !String(contentsOfFile: log, encoding: .utf8).contains("waiting for partition")
+      {
+        usleep(50_000)
+      }
       throw Problem("the cluster did not come up: \(healthy.errors) \(log: self.folder.path + "/up.log")")
     }
   }
