@@ -44,6 +44,7 @@ final class PartitionNode: Sendable {
 
   static let credit = 4
   private static let helloMilliseconds: Int64 = 250
+  private static let retryMilliseconds: Int64 = 20
   /// How long a log rests before it proves what it has synced.
   private static let restMilliseconds: Int64 = 100
   private static let checkpointMilliseconds: Int64 = 2_000
@@ -221,8 +222,10 @@ final class PartitionNode: Sendable {
         try send(&core, link, &turn)
       }
       if steady - turn.helloAt >= Self.helloMilliseconds {
-        turn.helloAt = steady
-        try sayHello(link, core, log, turn)
+        // Without a connection yet, soon again: nothing comes before the first hello arrives.
+        turn.helloAt =
+          try sayHello(link, core, log, turn)
+          ? steady : steady - Self.helloMilliseconds + Self.retryMilliseconds
       }
       try checkpoint(&core, &log, checkpointer, &turn, steady: steady, isStopping: isStopping)
       try audit(audits, link, &turn, database: database)
@@ -236,7 +239,7 @@ final class PartitionNode: Sendable {
       if log.needsProof, isStopping || steady - turn.workedAt >= Self.restMilliseconds { try log.prove() }
       if isStopping, !turn.isCheckpointing, !core.isDirty(since: turn.checkpointed) { return }
       let isBusy = turn.isCheckpointing || isStopping || !turn.waitingAudits.isEmpty || audits.isRunning
-      link.wait(milliseconds: isFull ? 1 : isBusy ? 5 : 50)
+      link.wait(milliseconds: isFull ? 1 : isBusy ? 5 : Int(Self.retryMilliseconds))
     }
   }
 
@@ -284,13 +287,13 @@ final class PartitionNode: Sendable {
 
   private func sayHello(
     _ link: DispatcherLink, _ core: borrowing PartitionCore, _ log: borrowing ReplicationLog, _ turn: Turn
-  ) throws {
+  ) throws -> Bool {
     var hello = ByteWriter(capacity: 128)
     HelloFrame(
       partition: setup.partition, epoch: setup.epoch, incarnation: setup.incarnation,
       credit: UInt32(Self.credit), node: setup.node
     ).write(into: &hello)
-    _ = try link.send(hello.bytes)
+    let isSent = try link.send(hello.bytes)
     let (committed, orders) = (log.synced.rawValue, core.ordersPlaced)
     let replayBytes = log.bytesAppended - turn.bytesAtCheckpoint
     board.status.withLock {
@@ -299,6 +302,7 @@ final class PartitionNode: Sendable {
       $0.orders = orders
       $0.replayBytes = replayBytes
     }
+    return isSent
   }
 
   private func checkpoint(

@@ -26,6 +26,7 @@ package final class WorkerNode {
   }
 
   private static let beaconMilliseconds: Int64 = 200
+  private static let retryMilliseconds: Int64 = 20
 
   private let configuration: Configuration
   private let folder: DataFolder
@@ -85,28 +86,33 @@ package final class WorkerNode {
     while !stop.isSet {
       let now = Clock.steadyMilliseconds()
       if now - beaconAt >= Self.beaconMilliseconds {
-        beaconAt = now
-        send(beacon(leaving: false), on: socket)
+        // Without a connection yet, soon again: nothing is served before the first one arrives.
+        beaconAt =
+          send(beacon(leaving: false), on: socket)
+          ? now : now - Self.beaconMilliseconds + Self.retryMilliseconds
       }
       while try socket.receive(into: &message) { try handle(message.bytes) }
-      _ = socket.wait(milliseconds: 50)
+      _ = socket.wait(milliseconds: Int(Self.retryMilliseconds))
     }
     logger.info("worker drains")
-    send(beacon(leaving: true), on: socket)
+    _ = send(beacon(leaving: true), on: socket)
     partitionStop.set()
     for partition in partitions.values { partition.join() }
     logger.info("worker stopped")
   }
 
-  private func send(_ beacon: Laris_Beacon, on socket: borrowing Socket) {
+  /// - Returns: false where there is no connection.
+  private func send(_ beacon: Laris_Beacon, on socket: borrowing Socket) -> Bool {
     do {
       let bytes: [UInt8] = try beacon.serializedBytes()
       try socket.send([FrameKind.beacon.rawValue, FrameKind.version] + bytes)
+      return true
     } catch let error as ZeroMQError where error.wouldBlock {
       // No dispatcher is there: the next beacon may find one.
     } catch {
       logger.error("a beacon could not be sent: \(error)")
     }
+    return false
   }
 
   private func beacon(leaving: Bool) -> Laris_Beacon {
