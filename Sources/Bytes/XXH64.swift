@@ -4,11 +4,11 @@
 ///
 /// Source: the xxHash specification, "XXH64 algorithm description"; its vectors are in the tests.
 package enum XXH64 {
-  @usableFromInline static let prime1: UInt64 = 0x9E37_79B1_85EB_CA87
-  @usableFromInline static let prime2: UInt64 = 0xC2B2_AE3D_27D4_EB4F
-  @usableFromInline static let prime3: UInt64 = 0x1656_67B1_9E37_79F9
-  @usableFromInline static let prime4: UInt64 = 0x85EB_CA77_C2B2_AE63
-  @usableFromInline static let prime5: UInt64 = 0x27D4_EB2F_1656_67C5
+  private static let prime1: UInt64 = 0x9E37_79B1_85EB_CA87
+  private static let prime2: UInt64 = 0xC2B2_AE3D_27D4_EB4F
+  private static let prime3: UInt64 = 0x1656_67B1_9E37_79F9
+  private static let prime4: UInt64 = 0x85EB_CA77_C2B2_AE63
+  private static let prime5: UInt64 = 0x27D4_EB2F_1656_67C5
 
   @inline(__always)
   private static func rotate(_ value: UInt64, _ bits: UInt64) -> UInt64 {

@@ -1,6 +1,7 @@
 import Cluster
 import Foundation
 import LarisProtocol
+import Wire
 import ZeroMQ
 
 /// A connection to a Laris cluster: one request, one honest answer.
@@ -74,7 +75,7 @@ public final class LarisClient {
       options.silenceMilliseconds, Int64(request.deadlineMilliseconds) + 500)
     var pipeline = try Pipeline(dispatcher: dispatcher, context: context, options: options)
     let bytes: [UInt8] = try request.serializedBytes()
-    pipeline.submit(RequestID(Array(request.requestID)), bytes)
+    pipeline.submit(request.requestID.withUnsafeBytes { RequestID(bigEndian: $0) }, bytes)
     while true {
       for finished in pipeline.poll(milliseconds: 50) {
         guard let bytes = finished.reply else {
@@ -96,21 +97,10 @@ public final class LarisClient {
   }
 
   /// 16 bytes, a UUIDv7 of now.
-  public static func newRequestID() -> Data { Data(RequestID.fresh().rawBytes) }
+  public static func newRequestID() -> Data { Data(RequestID.fresh().bytes) }
 }
 
 extension RequestID {
-  /// - Parameter bytes: 16, big endian.
-  package init(_ bytes: [UInt8]) {
-    precondition(bytes.count == 16)
-    func word(_ range: Range<Int>) -> UInt64 { bytes[range].reduce(0) { $0 << 8 | UInt64($1) } }
-    self.init(high: word(0..<8), low: word(8..<16))
-  }
-
-  package var rawBytes: [UInt8] {
-    withUnsafeBytes(of: (high.bigEndian, low.bigEndian)) { Array($0) }
-  }
-
   /// A new UUIDv7 of now.
   package static func fresh() -> RequestID {
     let time = UInt64(max(0, Date().timeIntervalSince1970 * 1_000))

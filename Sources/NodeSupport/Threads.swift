@@ -3,22 +3,18 @@ import Synchronization
 
 /// A thread of a node's own, with a name; hot loops stay off the cooperative pool.
 package final class NodeThread: Sendable {
-  private let done = Mutex(false)
   private let finished = DispatchSemaphore(value: 0)
 
   /// Starts `body` on a new thread.
   package init(_ name: String, _ body: @escaping @Sendable () -> Void) {
     let thread = Thread { [self] in
       body()
-      done.withLock { $0 = true }
       finished.signal()
     }
     thread.name = name
     thread.stackSize = 1 << 20
     thread.start()
   }
-
-  package var isDone: Bool { done.withLock { $0 } }
 
   /// Waits until `body` has returned.
   package func join() {

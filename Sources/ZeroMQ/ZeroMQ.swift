@@ -11,8 +11,6 @@ package struct ZeroMQError: Error, CustomStringConvertible {
   /// The peer that was named is not connected.
   package var isUnreachable: Bool { code == EHOSTUNREACH }
   package var isAddressInUse: Bool { code == EADDRINUSE }
-  /// A signal came in between; try again.
-  package var isInterrupted: Bool { code == EINTR }
 
   package var description: String { "\(operation): \(String(cString: zmq_strerror(code)))" }
 }

@@ -38,15 +38,8 @@ package final class Replay {
     }
   }
 
-  private enum State {
-    case waiting
-    case sent
-    case over
-  }
-
   private let options: Options
   private let events: [TraceEvent]
-  private var states: [State]
   private var refusals: [String?]
   /// The next event about the same order.
   private var next: [Int32]
@@ -55,14 +48,12 @@ package final class Replay {
   private var numbers: [RequestID: Int] = [:]
   private var pipeline: Pipeline
   private var summary: ReplaySummary
-  private var random = SystemRandomNumberGenerator()
 
   package init(_ header: TraceHeader, _ events: [TraceEvent], _ options: Options) throws(Failure) {
     let age = Int64(Date().timeIntervalSince1970 * 1_000) - options.run.id.milliseconds
     guard age < 24 * 3_600_000 - 600_000 else { throw .runTooOld(options.run) }
     self.options = options
     self.events = events
-    states = Array(repeating: .waiting, count: events.count)
     refusals = Array(repeating: nil, count: events.count)
     var next = [Int32](repeating: -1, count: events.count)
     var last: [String: Int] = [:]
@@ -154,7 +145,6 @@ package final class Replay {
   // MARK: One event
 
   private func start(_ index: Int) {
-    states[index] = .sent
     let action = events[index].action
     if case .refused(let refused) = action {
       summary.money.refusedAtImport[refused.reason, default: 0] += refused.cents
@@ -268,8 +258,7 @@ package final class Replay {
     switch (reply.result, action) {
     case (.orderPlaced(let placed)?, .placeOrder(let order)):
       guard placed.orderID.count == 16 else { throw .badReply("an order_id has not 16 bytes") }
-      let id = RequestID(Array(placed.orderID))
-      orders[order.key] = OrderID(high: id.high, low: id.low)
+      orders[order.key] = placed.orderID.withUnsafeBytes { OrderID(bigEndian: $0) }
     case (.paymentSettled(let settled)?, _):
       summary.money.held += settled.held
       if settled.settlement == .late {
@@ -288,7 +277,6 @@ package final class Replay {
   }
 
   private func end(_ index: Int, refusal: String?) {
-    states[index] = .over
     refusals[index] = refusal
     summary.over += 1
     if let refusal, case .placeOrder(let order) = events[index].action { unplaced[order.key] = refusal }
