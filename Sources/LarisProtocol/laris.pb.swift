@@ -153,6 +153,12 @@ public nonisolated enum Laris_Code: SwiftProtobuf.Enum, Swift.CaseIterable {
   /// Stock on hand can't become negative.
   case stockNegative // = 19
 
+  /// Its caller gave it up by Resolve before it was executed; it never will be.
+  case requestSealed // = 20
+
+  /// No request with this id was executed or sealed within the window.
+  case unknownRequest // = 21
+
   /// The queue of the partition is full.
   case busy // = 100
 
@@ -213,6 +219,8 @@ public nonisolated enum Laris_Code: SwiftProtobuf.Enum, Swift.CaseIterable {
     case 17: self = .alreadyCompleted
     case 18: self = .cancelNotAllowed
     case 19: self = .stockNegative
+    case 20: self = .requestSealed
+    case 21: self = .unknownRequest
     case 100: self = .busy
     case 101: self = .deadlinePassed
     case 102: self = .noPrimary
@@ -250,6 +258,8 @@ public nonisolated enum Laris_Code: SwiftProtobuf.Enum, Swift.CaseIterable {
     case .alreadyCompleted: return 17
     case .cancelNotAllowed: return 18
     case .stockNegative: return 19
+    case .requestSealed: return 20
+    case .unknownRequest: return 21
     case .busy: return 100
     case .deadlinePassed: return 101
     case .noPrimary: return 102
@@ -287,6 +297,8 @@ public nonisolated enum Laris_Code: SwiftProtobuf.Enum, Swift.CaseIterable {
     .alreadyCompleted,
     .cancelNotAllowed,
     .stockNegative,
+    .requestSealed,
+    .unknownRequest,
     .busy,
     .deadlinePassed,
     .noPrimary,
@@ -692,6 +704,15 @@ public nonisolated struct Laris_Request: Sendable {
     set {command = .registerShop(newValue)}
   }
 
+  /// The fate of another request, settled for good. Its own id leaves no trace.
+  public var resolve: Laris_Resolve {
+    get {
+      if case .resolve(let v)? = command {return v}
+      return Laris_Resolve()
+    }
+    set {command = .resolve(newValue)}
+  }
+
   /// Reads. They need a request id too, but leave no trace of it.
   public var getOrder: Laris_GetOrder {
     get {
@@ -725,6 +746,14 @@ public nonisolated struct Laris_Request: Sendable {
     set {command = .getPayment(newValue)}
   }
 
+  public var getRequest: Laris_GetRequest {
+    get {
+      if case .getRequest(let v)? = command {return v}
+      return Laris_GetRequest()
+    }
+    set {command = .getRequest(newValue)}
+  }
+
   /// Of the cluster.
   public var getStatus: Laris_GetStatus {
     get {
@@ -756,11 +785,14 @@ public nonisolated struct Laris_Request: Sendable {
     case deliverOrder(Laris_DeliverOrder)
     case completeOrder(Laris_CompleteOrder)
     case registerShop(Laris_RegisterShop)
+    /// The fate of another request, settled for good. Its own id leaves no trace.
+    case resolve(Laris_Resolve)
     /// Reads. They need a request id too, but leave no trace of it.
     case getOrder(Laris_GetOrder)
     case getSku(Laris_GetSku)
     case getShop(Laris_GetShop)
     case getPayment(Laris_GetPayment)
+    case getRequest(Laris_GetRequest)
     /// Of the cluster.
     case getStatus(Laris_GetStatus)
     case auditPartition(Laris_AuditPartition)
@@ -866,6 +898,14 @@ public nonisolated struct Laris_Reply: @unchecked Sendable {
     set {_uniqueStorage()._result = .shopRegistered(newValue)}
   }
 
+  public var resolved: Laris_Resolved {
+    get {
+      if case .resolved(let v)? = _storage._result {return v}
+      return Laris_Resolved()
+    }
+    set {_uniqueStorage()._result = .resolved(newValue)}
+  }
+
   public var order: Laris_Order {
     get {
       if case .order(let v)? = _storage._result {return v}
@@ -922,6 +962,7 @@ public nonisolated struct Laris_Reply: @unchecked Sendable {
     case orderChanged(Laris_OrderChanged)
     case stockChanged(Laris_StockChanged)
     case shopRegistered(Laris_ShopRegistered)
+    case resolved(Laris_Resolved)
     case order(Laris_Order)
     case sku(Laris_Sku)
     case shop(Laris_Shop)
@@ -1163,6 +1204,42 @@ public nonisolated struct Laris_CompleteOrder: Sendable {
   public init() {}
 }
 
+/// Asks what a request did, and if it did nothing, seals its id so that it never will:
+/// a copy that arrives later is answered NO, REQUEST_SEALED. So a caller that must know now
+/// gets a definite answer. Repeating it changes nothing.
+///
+/// The request is found on the partition that it went to: give what its command was routed by.
+public nonisolated struct Laris_Resolve: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Of a command with a shop_id.
+  public var shopID: UInt64 = 0
+
+  /// Of a command with an order_id. 16 bytes; it goes before shop_id.
+  public var orderID: Data = Data()
+
+  /// The request in question: 16 bytes.
+  public var requestID: Data = Data()
+
+  /// Where neither is known any more: one partition, from 0. Ask all of them.
+  public var partition: UInt32 {
+    get {_partition ?? 0}
+    set {_partition = newValue}
+  }
+  /// Returns true if `partition` has been explicitly set.
+  public var hasPartition: Bool {self._partition != nil}
+  /// Clears the value of `partition`. Subsequent reads from it will return its default value.
+  public mutating func clearPartition() {self._partition = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _partition: UInt32? = nil
+}
+
 public nonisolated struct Laris_GetOrder: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1216,6 +1293,34 @@ public nonisolated struct Laris_GetPayment: Sendable {
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+}
+
+/// What Resolve asks, without sealing: NO, UNKNOWN_REQUEST where there is nothing to tell.
+public nonisolated struct Laris_GetRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var shopID: UInt64 = 0
+
+  public var orderID: Data = Data()
+
+  public var requestID: Data = Data()
+
+  public var partition: UInt32 {
+    get {_partition ?? 0}
+    set {_partition = newValue}
+  }
+  /// Returns true if `partition` has been explicitly set.
+  public var hasPartition: Bool {self._partition != nil}
+  /// Clears the value of `partition`. Subsequent reads from it will return its default value.
+  public mutating func clearPartition() {self._partition = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _partition: UInt32? = nil
 }
 
 /// The dispatcher's view of the cluster.
@@ -1358,6 +1463,29 @@ public nonisolated struct Laris_ShopRegistered: Sendable {
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+}
+
+public nonisolated struct Laris_Resolved: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// What the request was answered, byte for byte: DONE, or NO with its reason;
+  /// NO, REQUEST_SEALED where it was not executed and never will be.
+  public var reply: Laris_Reply {
+    get {_storage._reply ?? Laris_Reply()}
+    set {_uniqueStorage()._reply = newValue}
+  }
+  /// Returns true if `reply` has been explicitly set.
+  public var hasReply: Bool {_storage._reply != nil}
+  /// Clears the value of `reply`. Subsequent reads from it will return its default value.
+  public mutating func clearReply() {_uniqueStorage()._reply = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 public nonisolated struct Laris_Order: @unchecked Sendable {
@@ -1818,7 +1946,7 @@ nonisolated extension Laris_Outcome: SwiftProtobuf._ProtoNameProviding {
 }
 
 nonisolated extension Laris_Code: SwiftProtobuf._ProtoNameProviding {
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0OK\0\u{1}INVALID_ARGUMENT\0\u{1}UNKNOWN_SHOP\0\u{1}SHOP_SUSPENDED\0\u{1}UNKNOWN_SKU\0\u{1}AMOUNT_OVERFLOW\0\u{1}OUT_OF_STOCK\0\u{1}UNKNOWN_ORDER\0\u{1}UNKNOWN_PAYMENT\0\u{1}SHOP_EXISTS\0\u{1}REFERENCE_REUSED\0\u{1}NOT_PAID\0\u{1}ALREADY_SHIPPED\0\u{1}NOT_SHIPPED\0\u{1}NOT_DELIVERED\0\u{1}ORDER_CANCELLED\0\u{1}ALREADY_DELIVERED\0\u{1}ALREADY_COMPLETED\0\u{1}CANCEL_NOT_ALLOWED\0\u{1}STOCK_NEGATIVE\0\u{2}Q\u{1}BUSY\0\u{1}DEADLINE_PASSED\0\u{1}NO_PRIMARY\0\u{1}TOO_LARGE\0\u{1}MALFORMED\0\u{1}REQUEST_ID_REUSED\0\u{1}REQUEST_ID_INVALID\0\u{1}STOPPING\0\u{1}UNKNOWN_PARTITION\0\u{2}*NO_ANSWER_IN_TIME\0\u{1}REQUEST_ID_TOO_OLD\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0OK\0\u{1}INVALID_ARGUMENT\0\u{1}UNKNOWN_SHOP\0\u{1}SHOP_SUSPENDED\0\u{1}UNKNOWN_SKU\0\u{1}AMOUNT_OVERFLOW\0\u{1}OUT_OF_STOCK\0\u{1}UNKNOWN_ORDER\0\u{1}UNKNOWN_PAYMENT\0\u{1}SHOP_EXISTS\0\u{1}REFERENCE_REUSED\0\u{1}NOT_PAID\0\u{1}ALREADY_SHIPPED\0\u{1}NOT_SHIPPED\0\u{1}NOT_DELIVERED\0\u{1}ORDER_CANCELLED\0\u{1}ALREADY_DELIVERED\0\u{1}ALREADY_COMPLETED\0\u{1}CANCEL_NOT_ALLOWED\0\u{1}STOCK_NEGATIVE\0\u{1}REQUEST_SEALED\0\u{1}UNKNOWN_REQUEST\0\u{2}O\u{1}BUSY\0\u{1}DEADLINE_PASSED\0\u{1}NO_PRIMARY\0\u{1}TOO_LARGE\0\u{1}MALFORMED\0\u{1}REQUEST_ID_REUSED\0\u{1}REQUEST_ID_INVALID\0\u{1}STOPPING\0\u{1}UNKNOWN_PARTITION\0\u{2}*NO_ANSWER_IN_TIME\0\u{1}REQUEST_ID_TOO_OLD\0")
 }
 
 nonisolated extension Laris_Origin: SwiftProtobuf._ProtoNameProviding {
@@ -1847,7 +1975,7 @@ nonisolated extension Laris_ShopStatus: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension Laris_Request: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Request"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}request_id\0\u{1}channel\0\u{3}deadline_milliseconds\0\u{3}place_order\0\u{3}settle_payment\0\u{3}adjust_stock\0\u{3}put_sku\0\u{3}cancel_order\0\u{3}ship_order\0\u{3}deliver_order\0\u{3}complete_order\0\u{3}register_shop\0\u{4}\u{14}get_order\0\u{3}get_sku\0\u{3}get_shop\0\u{3}get_payment\0\u{4}\u{d}get_status\0\u{3}audit_partition\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}request_id\0\u{1}channel\0\u{3}deadline_milliseconds\0\u{3}place_order\0\u{3}settle_payment\0\u{3}adjust_stock\0\u{3}put_sku\0\u{3}cancel_order\0\u{3}ship_order\0\u{3}deliver_order\0\u{3}complete_order\0\u{3}register_shop\0\u{2}\u{2}resolve\0\u{4}\u{12}get_order\0\u{3}get_sku\0\u{3}get_shop\0\u{3}get_payment\0\u{3}get_request\0\u{4}\u{c}get_status\0\u{3}audit_partition\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1975,6 +2103,19 @@ nonisolated extension Laris_Request: SwiftProtobuf.Message, SwiftProtobuf._Messa
           self.command = .registerShop(v)
         }
       }()
+      case 14: try {
+        var v: Laris_Resolve?
+        var hadOneofValue = false
+        if let current = self.command {
+          hadOneofValue = true
+          if case .resolve(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.command = .resolve(v)
+        }
+      }()
       case 32: try {
         var v: Laris_GetOrder?
         var hadOneofValue = false
@@ -2025,6 +2166,19 @@ nonisolated extension Laris_Request: SwiftProtobuf.Message, SwiftProtobuf._Messa
         if let v = v {
           if hadOneofValue {try decoder.handleConflictingOneOf()}
           self.command = .getPayment(v)
+        }
+      }()
+      case 36: try {
+        var v: Laris_GetRequest?
+        var hadOneofValue = false
+        if let current = self.command {
+          hadOneofValue = true
+          if case .getRequest(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.command = .getRequest(v)
         }
       }()
       case 48: try {
@@ -2109,6 +2263,10 @@ nonisolated extension Laris_Request: SwiftProtobuf.Message, SwiftProtobuf._Messa
       guard case .registerShop(let v)? = self.command else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
     }()
+    case .resolve?: try {
+      guard case .resolve(let v)? = self.command else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 14)
+    }()
     case .getOrder?: try {
       guard case .getOrder(let v)? = self.command else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 32)
@@ -2124,6 +2282,10 @@ nonisolated extension Laris_Request: SwiftProtobuf.Message, SwiftProtobuf._Messa
     case .getPayment?: try {
       guard case .getPayment(let v)? = self.command else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 35)
+    }()
+    case .getRequest?: try {
+      guard case .getRequest(let v)? = self.command else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 36)
     }()
     case .getStatus?: try {
       guard case .getStatus(let v)? = self.command else { preconditionFailure() }
@@ -2150,7 +2312,7 @@ nonisolated extension Laris_Request: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension Laris_Reply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Reply"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}request_id\0\u{1}outcome\0\u{1}code\0\u{1}message\0\u{3}message_indonesian\0\u{1}next\0\u{3}retry_after_milliseconds\0\u{1}lines\0\u{3}order_placed\0\u{3}payment_settled\0\u{3}order_changed\0\u{3}stock_changed\0\u{3}shop_registered\0\u{2}\u{13}order\0\u{1}sku\0\u{1}shop\0\u{1}payment\0\u{2}\u{d}status\0\u{1}audit\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}request_id\0\u{1}outcome\0\u{1}code\0\u{1}message\0\u{3}message_indonesian\0\u{1}next\0\u{3}retry_after_milliseconds\0\u{1}lines\0\u{3}order_placed\0\u{3}payment_settled\0\u{3}order_changed\0\u{3}stock_changed\0\u{3}shop_registered\0\u{1}resolved\0\u{2}\u{12}order\0\u{1}sku\0\u{1}shop\0\u{1}payment\0\u{2}\u{d}status\0\u{1}audit\0")
 
   fileprivate class _StorageClass {
     var _requestID: Data = Data()
@@ -2270,6 +2432,19 @@ nonisolated extension Laris_Reply: SwiftProtobuf.Message, SwiftProtobuf._Message
           if let v = v {
             if hadOneofValue {try decoder.handleConflictingOneOf()}
             _storage._result = .shopRegistered(v)
+          }
+        }()
+        case 14: try {
+          var v: Laris_Resolved?
+          var hadOneofValue = false
+          if let current = _storage._result {
+            hadOneofValue = true
+            if case .resolved(let m) = current {v = m}
+          }
+          try decoder.decodeSingularMessageField(value: &v)
+          if let v = v {
+            if hadOneofValue {try decoder.handleConflictingOneOf()}
+            _storage._result = .resolved(v)
           }
         }()
         case 32: try {
@@ -2406,6 +2581,10 @@ nonisolated extension Laris_Reply: SwiftProtobuf.Message, SwiftProtobuf._Message
       case .shopRegistered?: try {
         guard case .shopRegistered(let v)? = _storage._result else { preconditionFailure() }
         try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
+      }()
+      case .resolved?: try {
+        guard case .resolved(let v)? = _storage._result else { preconditionFailure() }
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 14)
       }()
       case .order?: try {
         guard case .order(let v)? = _storage._result else { preconditionFailure() }
@@ -2908,6 +3087,55 @@ nonisolated extension Laris_CompleteOrder: SwiftProtobuf.Message, SwiftProtobuf.
   }
 }
 
+nonisolated extension Laris_Resolve: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Resolve"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}shop_id\0\u{3}order_id\0\u{3}request_id\0\u{1}partition\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.shopID) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.orderID) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.requestID) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self._partition) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.shopID != 0 {
+      try visitor.visitSingularUInt64Field(value: self.shopID, fieldNumber: 1)
+    }
+    if !self.orderID.isEmpty {
+      try visitor.visitSingularBytesField(value: self.orderID, fieldNumber: 2)
+    }
+    if !self.requestID.isEmpty {
+      try visitor.visitSingularBytesField(value: self.requestID, fieldNumber: 3)
+    }
+    try { if let v = self._partition {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 4)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_Resolve, rhs: Laris_Resolve) -> Bool {
+    if lhs.shopID != rhs.shopID {return false}
+    if lhs.orderID != rhs.orderID {return false}
+    if lhs.requestID != rhs.requestID {return false}
+    if lhs._partition != rhs._partition {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Laris_GetOrder: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetOrder"
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}order_id\0")
@@ -3038,6 +3266,55 @@ nonisolated extension Laris_GetPayment: SwiftProtobuf.Message, SwiftProtobuf._Me
     if lhs.orderID != rhs.orderID {return false}
     if lhs.provider != rhs.provider {return false}
     if lhs.reference != rhs.reference {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_GetRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".GetRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}shop_id\0\u{3}order_id\0\u{3}request_id\0\u{1}partition\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.shopID) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.orderID) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.requestID) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self._partition) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.shopID != 0 {
+      try visitor.visitSingularUInt64Field(value: self.shopID, fieldNumber: 1)
+    }
+    if !self.orderID.isEmpty {
+      try visitor.visitSingularBytesField(value: self.orderID, fieldNumber: 2)
+    }
+    if !self.requestID.isEmpty {
+      try visitor.visitSingularBytesField(value: self.requestID, fieldNumber: 3)
+    }
+    try { if let v = self._partition {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 4)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_GetRequest, rhs: Laris_GetRequest) -> Bool {
+    if lhs.shopID != rhs.shopID {return false}
+    if lhs.orderID != rhs.orderID {return false}
+    if lhs.requestID != rhs.requestID {return false}
+    if lhs._partition != rhs._partition {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3357,6 +3634,76 @@ nonisolated extension Laris_ShopRegistered: SwiftProtobuf.Message, SwiftProtobuf
 
   public static func ==(lhs: Laris_ShopRegistered, rhs: Laris_ShopRegistered) -> Bool {
     if lhs.shopID != rhs.shopID {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_Resolved: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Resolved"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}reply\0")
+
+  fileprivate class _StorageClass {
+    var _reply: Laris_Reply? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _reply = source._reply
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularMessageField(value: &_storage._reply) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      try { if let v = _storage._reply {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+      } }()
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_Resolved, rhs: Laris_Resolved) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._reply != rhs_storage._reply {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
