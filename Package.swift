@@ -94,7 +94,9 @@ let package = Package(
       ]),
     .testTarget(
       name: "WorkerCoreTests",
-      dependencies: ["TestSupport", "Bytes", "Cluster", "Marketplace", "Wire", "WorkerCore"]),
+      dependencies: [
+        "TestSupport", "Bytes", "Cluster", "LarisProtocol", "Marketplace", "Wire", "WorkerCore",
+      ]),
     .testTarget(
       name: "DispatcherCoreTests",
       dependencies: ["TestSupport", "Bytes", "Cluster", "DispatcherCore", "Marketplace", "Wire"]),

@@ -149,6 +149,11 @@ package struct DispatcherCore: ~Copyable {
       guard partition < UInt32(partitions.count) else {
         return refuse(.unknownPartition, id, message, index)
       }
+      number = Int(partition)
+    case .audit(let partition):
+      guard partition < UInt32(partitions.count) else {
+        return refuse(.unknownPartition, id, message, index)
+      }
       return enqueueAudit(bytes, peek, Int(partition), message, index, now: now)
     }
     enqueue(bytes, peek, number, message, index, now: now)

@@ -148,4 +148,7 @@ package enum Reason: UInt8, Sendable, CaseIterable {
   case alreadyCompleted = 17
   case cancelNotAllowed = 18
   case stockNegative = 19
+  // Of the requests that a partition keeps, not of its books.
+  case requestSealed = 20
+  case unknownRequest = 21
 }

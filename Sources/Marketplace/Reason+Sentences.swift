@@ -75,6 +75,17 @@ extension Reason {
         "Stock on hand can't become negative.", "Stok tidak boleh negatif.",
         "Take no more than is on hand."
       )
+    case .requestSealed:
+      (
+        "Its caller gave this request up before it was executed; it never will be.",
+        "Permintaan ini sudah dibatalkan oleh pengirimnya.",
+        "Nothing: or send the command under a new request id."
+      )
+    case .unknownRequest:
+      (
+        "No request with this id was executed or sealed.", "Permintaan tidak ditemukan.",
+        "Send the request again with the same id, or Resolve it."
+      )
     }
   }
 }

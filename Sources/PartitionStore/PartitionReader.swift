@@ -94,7 +94,7 @@ package struct PartitionReader: ~Copyable {
       request.bind(1, high: id.high, low: id.low)
       defer { request.reset() }
       if try request.step() {
-        _ = core.requests.insertLoaded(
+        core.requests.insertLoaded(
           id, fingerprint: request.uint64(1), sequenceNumber: request.uint64(0),
           code: UInt8(truncatingIfNeeded: request.int64(2)), body: request.blob(3))
       }

@@ -9,15 +9,18 @@ package enum CommandField: UInt32, Sendable {
   case deliverOrder = 10
   case completeOrder = 11
   case registerShop = 12
+  case resolve = 14
   case getOrder = 32
   case getSKU = 33
   case getShop = 34
   case getPayment = 35
+  case getRequest = 36
   case getStatus = 48
   case auditPartition = 49
 
-  /// What field 1 of the command is.
-  package enum Key: Sendable { case shop, order, partition, none }
+  /// What the command is routed by: field 1, or of a `place` the first of order (2), shop (1) and
+  /// partition (4) that is there.
+  package enum Key: Sendable { case shop, order, partition, place, none }
 
   package var key: Key {
     switch self {
@@ -25,6 +28,7 @@ package enum CommandField: UInt32, Sendable {
     case .settlePayment, .cancelOrder, .shipOrder, .deliverOrder, .completeOrder, .getOrder, .getPayment:
       .order
     case .auditPartition: .partition
+    case .resolve, .getRequest: .place
     case .getStatus: .none
     }
   }

@@ -82,6 +82,16 @@ package enum ReplyEncoder {
     }
   }
 
+  /// The body of the reply that tells another request's: fields 2 and 14.
+  package static func writeFate(
+    of id: RequestID, code: UInt8, body: UnsafeRawBufferPointer, into writer: inout ByteWriter
+  ) {
+    writer.field(2, varint: UInt64(Outcome.done.rawValue))
+    writer.field(14) { writer in
+      writer.field(1) { write(id: id, code: code, body: body, into: &$0) }
+    }
+  }
+
   /// A reply that no rule made.
   ///
   /// - Parameters:

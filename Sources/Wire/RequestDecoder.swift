@@ -12,6 +12,8 @@ package struct DecodedRequest: Equatable {
     case command(Command)
     case query(Query)
     case audit
+    /// The fate of another request: settled for good, or only told.
+    case fate(of: RequestID, sealing: Bool)
   }
 
   package var id: RequestID
@@ -75,6 +77,8 @@ private enum Draft {
   case getShop(UInt64)
   case getPayment(OrderID?, provider: String, reference: String)
   case audit
+  /// `hasPlace`: it says where to look.
+  case fate(CommandField, RequestID?, hasPlace: Bool)
   case status
 
   init(_ field: CommandField) {
@@ -90,6 +94,7 @@ private enum Draft {
     case .getShop: self = .getShop(0)
     case .getPayment: self = .getPayment(nil, provider: "", reference: "")
     case .auditPartition: self = .audit
+    case .resolve, .getRequest: self = .fate(field, nil, hasPlace: false)
     case .getStatus: self = .status
     }
   }
@@ -107,6 +112,7 @@ private enum Draft {
     case .getShop: .getShop
     case .getPayment: .getPayment
     case .audit: .auditPartition
+    case .fate(let field, _, _): field
     case .status: .getStatus
     }
   }
@@ -173,6 +179,25 @@ private enum Draft {
         }
       }
       self = .getPayment(order, provider: provider, reference: reference)
+    case .fate(let field, var target, var hasPlace):
+      var reader = ProtobufReader(bytes)
+      while let tag = try reader.tag() {
+        switch (tag.field, tag.wire) {
+        case (1, Tag.varint): if try reader.varint() != 0 { hasPlace = true }
+        case (2, Tag.length):
+          _ = try reader.orderID()
+          hasPlace = true
+        case (4, Tag.varint):
+          _ = try reader.varint()
+          hasPlace = true
+        case (3, Tag.length):
+          let slice = try reader.slice()
+          guard slice.count == 16 else { throw .badValue(field: "the request_id asked about") }
+          target = RequestID(bigEndian: slice)
+        default: try reader.skip(tag)
+        }
+      }
+      self = .fate(field, target, hasPlace: hasPlace)
     case .audit, .status:
       var reader = ProtobufReader(bytes)
       while let tag = try reader.tag() { try reader.skip(tag) }
@@ -209,6 +234,10 @@ private enum Draft {
       return .query(
         .payment(order: try required(order), PaymentKey(provider: provider, reference: reference)))
     case .audit: return .audit
+    case .fate(let field, let target, let hasPlace):
+      guard hasPlace else { throw .badValue(field: "shop_id, order_id or partition") }
+      guard let target else { throw .badValue(field: "the request_id asked about") }
+      return .fate(of: target, sealing: field == .resolve)
     case .status: throw .noCommand
     }
   }

@@ -84,6 +84,34 @@ package enum RequestEncoder {
     }
   }
 
+  /// Where another request went, for ``write(id:channel:deadlineMilliseconds:fateOf:at:sealing:into:)``.
+  package enum Place: Sendable {
+    case shop(UInt64)
+    case order(OrderID)
+    case partition(UInt32)
+  }
+
+  /// A `Resolve`, or a `GetRequest`.
+  package static func write(
+    id: RequestID, channel: String, deadlineMilliseconds: UInt32, fateOf target: RequestID, at place: Place,
+    sealing: Bool, into writer: inout ByteWriter
+  ) {
+    header(id, channel, deadlineMilliseconds, into: &writer)
+    let field = sealing ? CommandField.resolve : .getRequest
+    writer.field(field.rawValue) { writer in
+      switch place {
+      case .shop(let shop): writer.field(1, varint: shop)
+      case .order(let order): writer.field(2, high: order.high, low: order.low)
+      case .partition: break
+      }
+      writer.field(3, high: target.high, low: target.low)
+      if case .partition(let partition) = place {
+        writer.field(4, Tag.varint)
+        writer.append(varint: UInt64(partition))
+      }
+    }
+  }
+
   private static func header(
     _ id: RequestID, _ channel: String, _ deadlineMilliseconds: UInt32, into writer: inout ByteWriter
   ) {

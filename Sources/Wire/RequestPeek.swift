@@ -3,7 +3,7 @@ import Marketplace
 
 /// What a dispatcher must know of a request: who it is, and where it goes.
 ///
-/// Scans the top level and field 1 of the command, and passes over all else; protobuf
+/// Scans the top level and what the command is routed by, and passes over all else; protobuf
 /// promises no order of fields. The partition decodes the rest.
 package struct RequestPeek: Equatable {
   package enum Target: Equatable, Sendable {
@@ -11,7 +11,10 @@ package struct RequestPeek: Equatable {
     case shop(UInt64)
     /// An order's id carries its partition.
     case order(OrderID)
+    /// From 0, as the caller gave it: it may not exist.
     case partition(UInt32)
+    /// The partition's audit.
+    case audit(UInt32)
     /// The dispatcher answers itself.
     case status
   }
@@ -27,6 +30,7 @@ package struct RequestPeek: Equatable {
     var command: CommandField?
     var number: UInt64 = 0
     var order: OrderID?
+    var partition: UInt64?
     readID = nil
     var sawID = false
     while let tag = try reader.tag() {
@@ -46,13 +50,16 @@ package struct RequestPeek: Equatable {
           command = known
           number = 0
           order = nil
+          partition = nil
         }
         var inner = ProtobufReader(try reader.slice())
         while let tag = try inner.tag() {
           switch (known.key, tag.field, tag.wire) {
-          case (.shop, 1, Tag.varint), (.partition, 1, Tag.varint):
+          case (.shop, 1, Tag.varint), (.partition, 1, Tag.varint), (.place, 1, Tag.varint):
             number = try inner.varint()
-          case (.order, 1, Tag.length):
+          case (.place, 4, Tag.varint):
+            partition = try inner.varint()
+          case (.order, 1, Tag.length), (.place, 2, Tag.length):
             let slice = try inner.slice()
             guard slice.count == 16 else { throw .badValue(field: "order_id") }
             order = OrderID(bigEndian: slice)
@@ -75,7 +82,17 @@ package struct RequestPeek: Equatable {
     case .order:
       guard let order else { throw .badValue(field: "order_id") }
       target = .order(order)
-    case .partition: target = .partition(UInt32(truncatingIfNeeded: number))
+    case .partition: target = .audit(UInt32(truncatingIfNeeded: number))
+    case .place:
+      if let order {
+        target = .order(order)
+      } else if number != 0 {
+        target = .shop(number)
+      } else if let partition {
+        target = .partition(UInt32(truncatingIfNeeded: partition))
+      } else {
+        throw .badValue(field: "shop_id, order_id or partition")
+      }
     case .none: target = .status
     }
   }

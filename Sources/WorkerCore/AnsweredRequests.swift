@@ -15,6 +15,9 @@ package struct AnsweredRequests: ~Copyable {
   }
 
   private var generations: [Generation]
+  /// Of SQLite, for the group in hand.
+  private var loaded: [RequestID: Loaded] = [:]
+  private var loadedBodies = ByteWriter(capacity: 1024)
   private let entriesPerGeneration: Int
   private let generationsMax: Int
   /// Where the next freeze begins: a generation and an entry in it.
@@ -23,6 +26,13 @@ package struct AnsweredRequests: ~Copyable {
   private var dropped = 0
   /// Ids with an earlier time may be in SQLite only.
   package private(set) var horizon: Int64
+
+  private struct Loaded {
+    let sequenceNumber: UInt64
+    let fingerprint: UInt64
+    let code: UInt8
+    let body: Range<Int>
+  }
 
   /// - Parameter horizon: see ``horizon``; what SQLite holds is earlier.
   package init(entriesPerGeneration: Int = 65_536, generationsMax: Int = 4, horizon: Int64 = 0) {
@@ -41,7 +51,11 @@ package struct AnsweredRequests: ~Copyable {
     for generation in generations.reversed() {
       if let entry = generation.find(id, hash) { return generation.entry(entry) }
     }
-    return nil
+    return loaded[id].map { row in
+      Entry(
+        sequenceNumber: row.sequenceNumber, fingerprint: row.fingerprint,
+        answer: (row.code, UnsafeRawBufferPointer(rebasing: loadedBodies.bytes[row.body])))
+    }
   }
 
   /// Remembers a request whose answer follows.
@@ -66,14 +80,22 @@ package struct AnsweredRequests: ~Copyable {
     generations[reference.generation - dropped].setAnswer(reference.entry, code: code, body: body)
   }
 
-  /// Adds what SQLite held, so that a later look finds it here.
+  /// Adds what SQLite holds, until ``forgetLoaded()``.
   package mutating func insertLoaded(
     _ id: RequestID, fingerprint: UInt64, sequenceNumber: UInt64, code: UInt8, body: UnsafeRawBufferPointer
-  ) -> Bool {
-    guard find(id) == nil else { return false }
-    let reference = insert(id, fingerprint: fingerprint, sequenceNumber: sequenceNumber)
-    setAnswer(reference, code: code, body: body)
-    return true
+  ) {
+    let start = loadedBodies.count
+    loadedBodies.append(body)
+    loaded[id] = Loaded(
+      sequenceNumber: sequenceNumber, fingerprint: fingerprint, code: code,
+      body: start..<loadedBodies.count)
+  }
+
+  /// What was loaded was for one group, and stays in SQLite.
+  package mutating func forgetLoaded() {
+    guard !loaded.isEmpty else { return }
+    loaded.removeAll()
+    loadedBodies.removeAll()
   }
 
   /// Copies what came since the last freeze. Every answer must have been set.

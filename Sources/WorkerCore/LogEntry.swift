@@ -1,4 +1,6 @@
 import Bytes
+import Cluster
+import Wire
 
 /// An entry of the log, as it stands in a block: `length u32 | kind u8 | payload`.
 package enum LogEntry {
@@ -6,6 +8,8 @@ package enum LogEntry {
   case request(UnsafeRawBufferPointer)
   /// Orders whose reservations ran out: `sequence number u64` each.
   case expire([UInt64])
+  /// A request that never will be executed: its id, 16 bytes, big endian.
+  case seal(RequestID)
 
   package enum DecodingError: Error, Equatable {
     case truncated
@@ -27,6 +31,12 @@ package enum LogEntry {
     for order in orders { writer.append(littleEndian: order) }
   }
 
+  package static func write(seal id: RequestID, into writer: inout ByteWriter) {
+    writer.append(littleEndian: 16 as UInt32)
+    writer.append(3 as UInt8)
+    id.bytes.withUnsafeBytes { writer.append($0) }
+  }
+
   /// The next entry; borrows the reader's bytes.
   package init(_ reader: inout ByteReader) throws(DecodingError) {
     do {
@@ -41,6 +51,9 @@ package enum LogEntry {
         var orders: [UInt64] = []
         while !inner.isAtEnd { orders.append(try inner.number()) }
         self = .expire(orders)
+      case 3:
+        guard length == 16 else { throw DecodingError.truncated }
+        self = .seal(RequestID(bigEndian: payload))
       default: throw DecodingError.unknownKind(kind)
       }
     } catch let error as DecodingError {

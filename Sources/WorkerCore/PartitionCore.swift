@@ -71,8 +71,11 @@ package struct PartitionCore: ~Copyable {
       case answered(DeliveryCode, detail: String?)
       /// Known by its id; the answer is looked up when its turn comes.
       case repeated
+      case no(Reason)
       case logged(AnsweredRequests.Reference, SequenceNumber)
       case read
+      /// The answer is that of another request, which is known.
+      case told(RequestID)
       case audit
     }
     let batch: Int
@@ -162,15 +165,19 @@ package struct PartitionCore: ~Copyable {
       switch request.body {
       case .command(let command):
         books.addNeeds(of: command, to: &needs)
-        let milliseconds = request.id.milliseconds
-        if milliseconds < requests.horizon, milliseconds >= oldest, requests.find(request.id) == nil {
-          old.append(request.id)
-        }
+        if isInStoreOnly(request.id, oldest: oldest) { old.append(request.id) }
+      case .fate(let target, _):
+        if isInStoreOnly(target, oldest: oldest) { old.append(target) }
       case .query(let query): books.addNeeds(of: query, to: &needs)
       case .audit: break
       }
     }
     return (needs, old)
+  }
+
+  /// Whether SQLite must be asked for a request. Ids before `oldest` are outside the window.
+  private func isInStoreOnly(_ id: RequestID, oldest: Int64) -> Bool {
+    id.milliseconds < requests.horizon && id.milliseconds >= oldest && requests.find(id) == nil
   }
 
   /// What the orders that are here now make necessary besides.
@@ -218,18 +225,18 @@ package struct PartitionCore: ~Copyable {
     let isLate =
       item.deadlineMilliseconds == 0
       || now - batches[item.batch].receivedAt > Int64(item.deadlineMilliseconds)
-    guard case .command = request.body else {
-      return isLate ? .answered(.deadlinePassed, detail: nil) : .read
+    switch request.body {
+    case .query, .audit: return isLate ? .answered(.deadlinePassed, detail: nil) : .read
+    case .fate(let target, let sealing):
+      return isLate ? .answered(.deadlinePassed, detail: nil) : fate(told: target, sealing: sealing)
+    case .command: break
     }
     if let known = requests.find(request.id) {
-      return known.fingerprint == request.fingerprint
+      // Sealed by its id alone: nobody knows what it was.
+      return known.fingerprint == request.fingerprint || known.answer?.code == Self.sealed
         ? .repeated : .answered(.requestIDReused, detail: nil)
     }
-    let milliseconds = request.id.milliseconds
-    if !request.id.isVersion7 || milliseconds > groupTime + WireLimits.skewMilliseconds {
-      return .answered(.requestIDInvalid, detail: nil)
-    }
-    if milliseconds < groupTime - windowMilliseconds { return .answered(.requestIDTooOld, detail: nil) }
+    if let refusal = refusal(of: request.id) { return .answered(refusal, detail: nil) }
     if isLate { return .answered(.deadlinePassed, detail: nil) }
 
     let sequenceNumber = applied.advanced(by: UInt64(entryCount) + 1)
@@ -239,6 +246,33 @@ package struct PartitionCore: ~Copyable {
       requests.insert(
         request.id, fingerprint: request.fingerprint, sequenceNumber: sequenceNumber.rawValue),
       sequenceNumber)
+  }
+
+  /// An id of another time than the window's says nothing.
+  private func refusal(of id: RequestID) -> DeliveryCode? {
+    if !id.isVersion7 || id.milliseconds > groupTime + WireLimits.skewMilliseconds {
+      return .requestIDInvalid
+    }
+    return id.milliseconds < groupTime - windowMilliseconds ? .requestIDTooOld : nil
+  }
+
+  private mutating func fate(told target: RequestID, sealing: Bool) -> Item.Fate {
+    if requests.find(target) != nil { return .told(target) }
+    if let refusal = refusal(of: target) { return .answered(refusal, detail: nil) }
+    guard sealing else { return .no(.unknownRequest) }
+    LogEntry.write(seal: target, into: &entries)
+    entryCount += 1
+    seal(target, applied.advanced(by: UInt64(entryCount)))
+    return .told(target)
+  }
+
+  private static let sealed = Reason.requestSealed.rawValue
+
+  private mutating func seal(_ id: RequestID, _ sequenceNumber: SequenceNumber) {
+    body.removeAll()
+    let code = ReplyEncoder.writeBody(.no(Refusal(.requestSealed)), into: &body)
+    let reference = requests.insert(id, fingerprint: 0, sequenceNumber: sequenceNumber.rawValue)
+    requests.setAnswer(reference, code: code, body: body.bytes)
   }
 
   // MARK: 5. Apply
@@ -271,6 +305,7 @@ package struct PartitionCore: ~Copyable {
       }
     }
     books.endBlock()
+    requests.forgetLoaded()
     applied = applied.advanced(by: UInt64(entryCount))
     entryCount = 0
     items.removeAll(keepingCapacity: true)
@@ -311,12 +346,27 @@ package struct PartitionCore: ~Copyable {
       requests.setAnswer(reference, code: lastCode, body: body.bytes)
       write(item, code: lastCode, body: body.bytes)
     case .repeated:
-      guard let id = item.id, let known = requests.find(id), let answer = known.answer else {
-        preconditionFailure("a repeated request has an answer when its turn comes")
-      }
+      guard let id = item.id else { preconditionFailure("a repeated request has an id") }
+      let answer = answer(of: id)
       write(item, code: answer.code, body: answer.body)
+    case .told(let target):
+      let answer = answer(of: target)
+      body.removeAll()
+      ReplyEncoder.writeFate(of: target, code: answer.code, body: answer.body, into: &body)
+      write(item, code: 0, body: body.bytes)
+    case .no(let reason):
+      body.removeAll()
+      let code = ReplyEncoder.writeBody(.no(Refusal(reason)), into: &body)
+      write(item, code: code, body: body.bytes)
     }
     return true
+  }
+
+  private func answer(of id: RequestID) -> (code: UInt8, body: UnsafeRawBufferPointer) {
+    guard let answer = requests.find(id)?.answer else {
+      preconditionFailure("a known request has an answer when the turn of who asks for it comes")
+    }
+    return answer
   }
 
   private var lastCode: UInt8 = 0
@@ -365,6 +415,7 @@ package struct PartitionCore: ~Copyable {
       case .expire(let orders):
         dueOrders.append(contentsOf: orders)
         logged.append(.expire(orders))
+      case .seal(let id): logged.append(.seal(id))
       case .request(let bytes):
         do {
           logged.append(.request(try DecodedRequest(bytes)))
@@ -382,6 +433,7 @@ package struct PartitionCore: ~Copyable {
   private enum Logged {
     case request(DecodedRequest)
     case expire([UInt64])
+    case seal(RequestID)
   }
   private var logged: [Logged] = []
 
@@ -421,6 +473,7 @@ package struct PartitionCore: ~Copyable {
       switch entry {
       case .expire(let orders):
         books.expire(orders, at: time, sequenceNumber: sequenceNumber.rawValue)
+      case .seal(let id): seal(id, sequenceNumber)
       case .request(let request):
         guard case .command(let command) = request.body else { break }
         let reference = requests.insert(

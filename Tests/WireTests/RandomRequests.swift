@@ -115,6 +115,7 @@ struct Meant {
   var deadlineMilliseconds: UInt32
   var body: DecodedRequest.Body
   var partition: UInt32 = 0
+  var place = RequestEncoder.Place.shop(1)
 
   init(_ values: inout RandomValues) {
     id = RequestID(high: values.random.next(), low: values.random.next())
@@ -125,6 +126,14 @@ struct Meant {
       body = .audit
       partition = values.small()
     case 1...5: body = .query(values.query())
+    case 6, 7:
+      body = .fate(
+        of: RequestID(high: values.unsigned(), low: values.unsigned()), sealing: values.random.chance(50))
+      switch values.random.pick(0...2) {
+      case 0: place = .shop(max(1, values.unsigned()))
+      case 1: place = .order(values.order())
+      default: place = .partition(values.small())
+      }
     default: body = .command(values.command())
     }
   }
@@ -136,6 +145,20 @@ struct Meant {
     message.deadlineMilliseconds = deadlineMilliseconds
     switch body {
     case .audit: message.auditPartition.partition = partition
+    case .fate(let target, true):
+      switch place {
+      case .shop(let shop): message.resolve.shopID = shop
+      case .order(let order): message.resolve.orderID = Data(order.bytes)
+      case .partition(let partition): message.resolve.partition = partition
+      }
+      message.resolve.requestID = Data(target.bytes)
+    case .fate(let target, false):
+      switch place {
+      case .shop(let shop): message.getRequest.shopID = shop
+      case .order(let order): message.getRequest.orderID = Data(order.bytes)
+      case .partition(let partition): message.getRequest.partition = partition
+      }
+      message.getRequest.requestID = Data(target.bytes)
     case .query(.order(let order)): message.getOrder.orderID = Data(order.bytes)
     case .query(.sku(let key)):
       message.getSku.shopID = key.shop
@@ -198,7 +221,13 @@ struct Meant {
 
   var target: RequestPeek.Target {
     switch body {
-    case .audit: .partition(partition)
+    case .audit: .audit(partition)
+    case .fate:
+      switch place {
+      case .shop(let shop): .shop(shop)
+      case .order(let order): .order(order)
+      case .partition(let partition): .partition(partition)
+      }
     case .query(.order(let order)), .query(.payment(let order, _)): .order(order)
     case .query(.sku(let key)): .shop(key.shop)
     case .query(.shop(let id)): .shop(id.rawValue)
@@ -217,6 +246,19 @@ struct Meant {
 
 /// What a message of SwiftProtobuf means to us.
 extension Meant {
+  private static func target(_ data: Data) -> RequestID? {
+    data.count == 16 ? Array(data).withUnsafeBytes { RequestID(bigEndian: $0) } : nil
+  }
+
+  /// The order goes first, then the shop.
+  private static func place(_ shop: UInt64, _ order: Data, _ partition: UInt32?) -> RequestEncoder.Place? {
+    if !order.isEmpty {
+      guard order.count == 16 else { return nil }
+      return .order(Array(order).withUnsafeBytes { OrderID(bigEndian: $0) })
+    }
+    return shop != 0 ? .shop(shop) : partition.map { .partition($0) }
+  }
+
   /// nil where it names no command or breaks a limit that the contract states.
   init?(_ message: Laris_Request) {
     guard message.requestID.count == 16, message.channel.utf8.count <= 32 else { return nil }
@@ -232,6 +274,18 @@ extension Meant {
     case .auditPartition(let it):
       body = .audit
       partition = it.partition
+    case .resolve(let it):
+      guard let target = Self.target(it.requestID),
+        let place = Self.place(it.shopID, it.orderID, it.hasPartition ? it.partition : nil)
+      else { return nil }
+      body = .fate(of: target, sealing: true)
+      self.place = place
+    case .getRequest(let it):
+      guard let target = Self.target(it.requestID),
+        let place = Self.place(it.shopID, it.orderID, it.hasPartition ? it.partition : nil)
+      else { return nil }
+      body = .fate(of: target, sealing: false)
+      self.place = place
     case .getOrder(let it):
       guard let order = order(it.orderID) else { return nil }
       body = .query(.order(order))

@@ -77,6 +77,10 @@ struct RequestTests {
       var writer = ByteWriter(capacity: 1)
       switch meant.body {
       case .audit: continue
+      case .fate(let target, let sealing):
+        RequestEncoder.write(
+          id: meant.id, channel: meant.channel, deadlineMilliseconds: meant.deadlineMilliseconds,
+          fateOf: target, at: meant.place, sealing: sealing, into: &writer)
       case .command(let command):
         RequestEncoder.write(
           id: meant.id, channel: meant.channel, deadlineMilliseconds: meant.deadlineMilliseconds, command,

@@ -1,4 +1,5 @@
 import Bytes
+import Cluster
 import Testing
 import WorkerCore
 
@@ -11,6 +12,7 @@ struct LogEntryTests {
         switch try LogEntry(&reader) {
         case .request(let request): seen.append("request \(Array(request))")
         case .expire(let orders): seen.append("expire \(orders)")
+        case .seal(let id): seen.append("seal \(id.high) \(id.low)")
         }
       }
       return seen
@@ -23,26 +25,30 @@ struct LogEntryTests {
     [1, 2, 3].withUnsafeBytes { LogEntry.write(request: $0, into: &writer) }
     LogEntry.write(request: UnsafeRawBufferPointer(start: nil, count: 0), into: &writer)
     LogEntry.write(expire: [], into: &writer)
+    LogEntry.write(seal: RequestID(high: 7, low: 8), into: &writer)
     return Array(writer.bytes)
   }
 
   @Test func `entries come back as they were written`() throws {
     // `[1, 2, 3]` are words of eight bytes here.
     #expect(
-      try entries(block).map { String($0.prefix(9)) } == ["expire [7", "request [", "request [", "expire []"])
-    #expect(block.count == 4 * LogEntry.overhead + 16 + 24)
+      try entries(block).map { String($0.prefix(9)) } == [
+        "expire [7", "request [", "request [", "expire []", "seal 7 8",
+      ])
+    #expect(block.count == 5 * LogEntry.overhead + 16 + 24 + 16)
   }
 
   @Test func `an entry that is cut anywhere is truncated`() throws {
     let whole = block
-    let ends = [0, 21, 21 + 29, 21 + 29 + 5, whole.count]
+    let ends = [0, 21, 21 + 29, 21 + 29 + 5, 21 + 29 + 5 + 5, whole.count]
     for length in 0..<whole.count where !ends.contains(length) {
       #expect(throws: LogEntry.DecodingError.truncated) { try entries(Array(whole[..<length])) }
     }
   }
 
   @Test func `what no program wrote is refused by name`() {
-    #expect(throws: LogEntry.DecodingError.unknownKind(3)) { try entries([0, 0, 0, 0, 3]) }
+    #expect(throws: LogEntry.DecodingError.unknownKind(4)) { try entries([0, 0, 0, 0, 4]) }
+    #expect(throws: LogEntry.DecodingError.truncated) { try entries([1, 0, 0, 0, 3, 9]) }
     #expect(throws: LogEntry.DecodingError.truncated) { try entries([7, 0, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7]) }
   }
 }

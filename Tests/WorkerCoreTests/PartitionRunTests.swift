@@ -73,6 +73,20 @@ struct PartitionRunTests {
           }
         bytes = caller.request(query, at: now)
       case 25..<27: bytes = [8, 1, 7]
+      case 27..<30:
+        // The fate of what was sent, or of what never was, which may come after it was sealed.
+        var target = caller.id(at: now)
+        if random.chance(50), !sent.isEmpty {
+          let old = sent[random.pick(max(0, sent.count - random.pick([3, 100_000]))...sent.count - 1)]
+          target = old.withUnsafeBytes { bytes in
+            var id: RequestID?
+            _ = try? RequestPeek(bytes, id: &id)
+            return id ?? target
+          }
+        } else {
+          sent.append(caller.encode(.adjust(1, 1, 3), id: target))
+        }
+        bytes = caller.fate(of: target, sealing: random.chance(60), at: now)
       default:
         bytes = caller.request(command(), at: now + Milliseconds(random.pick(-900...900)))
         sent.append(bytes)

@@ -169,7 +169,7 @@ final class Worker {
     for id in ids {
       guard let known = store.requests[id] else { continue }
       known.body.withUnsafeBytes { body in
-        _ = core.requests.insertLoaded(
+        core.requests.insertLoaded(
           id, fingerprint: known.fingerprint, sequenceNumber: known.sequenceNumber, code: known.code,
           body: body)
       }
@@ -252,6 +252,14 @@ struct Caller {
   mutating func request(_ query: Query, at time: Milliseconds) -> [UInt8] {
     var writer = ByteWriter()
     RequestEncoder.write(id: id(at: time), channel: channel, deadlineMilliseconds: 0, query, into: &writer)
+    return Array(writer.bytes)
+  }
+
+  mutating func fate(of target: RequestID, sealing: Bool, at time: Milliseconds) -> [UInt8] {
+    var writer = ByteWriter()
+    RequestEncoder.write(
+      id: id(at: time), channel: channel, deadlineMilliseconds: 0, fateOf: target, at: .shop(1),
+      sealing: sealing, into: &writer)
     return Array(writer.bytes)
   }
 
