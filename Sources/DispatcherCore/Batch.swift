@@ -10,6 +10,8 @@ final class Batch {
     let index: Int
     let id: RequestID
     let deadline: Int64
+    /// Of the channel, see ``Admission``.
+    let slot: UInt8
     /// Where its deadline stands in the frame.
     let deadlineOffset: Int
     /// The client has its answer, or was told that there is none.
@@ -34,10 +36,15 @@ final class Batch {
   /// Of the requests alone.
   var requestBytes: Int { frame.count - BatchHeader.size - BatchItem.overhead * items.count }
 
-  func add(_ bytes: UnsafeRawBufferPointer, message: Int, index: Int, id: RequestID, deadline: Int64) {
+  func add(
+    _ bytes: UnsafeRawBufferPointer, message: Int, index: Int, id: RequestID, slot: Int, deadline: Int64
+  ) {
     let offset = frame.count + 4
     BatchItem.write(bytes, deadlineMilliseconds: 0, into: &frame)
-    items.append(Item(message: message, index: index, id: id, deadline: deadline, deadlineOffset: offset))
+    items.append(
+      Item(
+        message: message, index: index, id: id, deadline: deadline, slot: UInt8(slot), deadlineOffset: offset)
+    )
     self.deadline = min(self.deadline, deadline)
   }
 

@@ -15,6 +15,12 @@ package struct DispatcherCore: ~Copyable {
     /// Requests, and their bytes, that wait for one partition.
     package var waitingMax = 16_384
     package var waitingBytesMax = 32 << 20
+    /// Bytes that wait for all partitions together.
+    package var waitingBytesTotalMax = 256 << 20
+    /// Of a partition's queue, new orders and reads get so much: the rest is for what must go on.
+    package var deferrablePercent = 75
+    /// Requests a second that are let in; 0: as many as come.
+    package var admittedPerSecond = 0
     /// Of one batch.
     package var batchItemsMax = 2_048
     package var batchBytesMax = 1 << 20
@@ -72,6 +78,8 @@ package struct DispatcherCore: ~Copyable {
   private var partitions: [Partition]
   private var nextBatchNumber: UInt64 = 1
   private var isStopping = false
+  private var admission: Admission
+  private var waitingBytes = 0
 
   private struct MessageSlot {
     var envelope: Envelope
@@ -91,6 +99,8 @@ package struct DispatcherCore: ~Copyable {
     var waiting: [Batch] = []
     var waitingCount = 0
     var waitingBytes = 0
+    /// Of ``waitingCount``, by channel.
+    var waitingBySlot = [Int32](repeating: 0, count: Admission.channelsMax)
     var inFlight: [Batch] = []
     var audits: [Batch] = []
   }
@@ -99,6 +109,7 @@ package struct DispatcherCore: ~Copyable {
     precondition(partitions >= 1 && partitions <= Routing.partitionsMax)
     self.incarnation = incarnation
     self.limits = limits
+    admission = Admission(ratePerSecond: limits.admittedPerSecond)
     self.partitions = Array(repeating: Partition(), count: partitions)
   }
 
@@ -170,9 +181,10 @@ package struct DispatcherCore: ~Copyable {
     now: Int64
   ) {
     guard partitions[number].isAssigned else { return refuse(.noPrimary, peek.id, message, index) }
-    guard partitions[number].waitingCount < limits.waitingMax,
-      partitions[number].waitingBytes + bytes.count <= limits.waitingBytesMax
-    else { return refuse(.busy, peek.id, message, index) }
+    let slot = Admission.slot(ofChannel: peek.channel)
+    if let limit = limitReached(number, slot, peek, bytes.count, now: now) {
+      return refuse(.busy, peek.id, message, index, detail: limit)
+    }
     var batch = partitions[number].waiting.last
     if let open = batch,
       open.items.count >= limits.batchItemsMax || open.frame.count + bytes.count > limits.batchBytesMax
@@ -185,9 +197,42 @@ package struct DispatcherCore: ~Copyable {
       batch = new
     }
     batch!.add(
-      bytes, message: message, index: index, id: peek.id, deadline: now + Int64(peek.deadlineMilliseconds))
+      bytes, message: message, index: index, id: peek.id, slot: slot,
+      deadline: now + Int64(peek.deadlineMilliseconds))
     partitions[number].waitingCount += 1
     partitions[number].waitingBytes += bytes.count
+    partitions[number].waitingBySlot[slot] += 1
+    waitingBytes += bytes.count
+  }
+
+  /// The limit that keeps a request out, in words; nil: it comes in.
+  private mutating func limitReached(
+    _ number: Int, _ slot: Int, _ peek: RequestPeek, _ bytes: Int, now: Int64
+  ) -> String? {
+    let isAdmitted = admission.admits(slot: slot, peek.isDeferrable ? .deferrable : .urgent, now: now)
+    guard isAdmitted else {
+      return "More than the \(limits.admittedPerSecond) requests a second that are let in; nothing was done."
+    }
+    let room = peek.isDeferrable ? limits.waitingMax * limits.deferrablePercent / 100 : limits.waitingMax
+    let waiting = partitions[number].waitingCount
+    if waiting >= room {
+      return
+        "The partition's queue has \(room) requests\(peek.isDeferrable ? " and takes no new orders and reads" : ""); nothing was done."
+    }
+    // While there is plenty of room, nobody needs a share.
+    if waiting >= room / 2,
+      Int(partitions[number].waitingBySlot[slot]) >= max(1, room / admission.activeChannels)
+    {
+      return
+        "The channel has its share of the partition's queue, \(room / admission.activeChannels) requests; nothing was done."
+    }
+    guard partitions[number].waitingBytes + bytes <= limits.waitingBytesMax else {
+      return "The partition's queue has \(limits.waitingBytesMax) bytes; nothing was done."
+    }
+    guard waitingBytes + bytes <= limits.waitingBytesTotalMax else {
+      return "The queues have \(limits.waitingBytesTotalMax) bytes; nothing was done."
+    }
+    return nil
   }
 
   private mutating func makeBatch(_ partition: Int, isAudit: Bool = false) -> Batch {
@@ -209,7 +254,8 @@ package struct DispatcherCore: ~Copyable {
     guard partitions[number].audits.count < 16 else { return refuse(.busy, peek.id, message, index) }
     let batch = makeBatch(number, isAudit: true)
     batch.add(
-      bytes, message: message, index: index, id: peek.id, deadline: now + Int64(peek.deadlineMilliseconds))
+      bytes, message: message, index: index, id: peek.id, slot: 0,
+      deadline: now + Int64(peek.deadlineMilliseconds))
     partitions[number].audits.append(batch)
     depart(batch, number, after: 0, now: now)
   }
@@ -330,8 +376,7 @@ package struct DispatcherCore: ~Copyable {
         partitions[number].inFlight.count < partitions[number].credit
       {
         let batch = partitions[number].waiting.removeFirst()
-        partitions[number].waitingCount -= batch.items.count
-        partitions[number].waitingBytes -= batch.requestBytes
+        noLongerWaits(batch, number)
         let after = partitions[number].inFlight.last?.number ?? 0
         partitions[number].inFlight.append(batch)
         depart(batch, number, after: after, now: now)
@@ -369,11 +414,15 @@ package struct DispatcherCore: ~Copyable {
 
   /// Batches that nobody waits for any more make room for new ones.
   private mutating func dropAnswered(_ number: Int) {
-    for batch in partitions[number].waiting where batch.deadline == .max {
-      partitions[number].waitingCount -= batch.items.count
-      partitions[number].waitingBytes -= batch.requestBytes
-    }
+    for batch in partitions[number].waiting where batch.deadline == .max { noLongerWaits(batch, number) }
     partitions[number].waiting.removeAll { $0.deadline == .max }
+  }
+
+  private mutating func noLongerWaits(_ batch: Batch, _ number: Int) {
+    partitions[number].waitingCount -= batch.items.count
+    partitions[number].waitingBytes -= batch.requestBytes
+    waitingBytes -= batch.requestBytes
+    for item in batch.items { partitions[number].waitingBySlot[Int(item.slot)] -= 1 }
   }
 
   private mutating func expire(_ batch: Batch, _ code: DeliveryCode, now: Int64) {

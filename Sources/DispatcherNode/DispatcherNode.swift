@@ -26,15 +26,22 @@ package final class DispatcherNode {
     package var node: String
     package var listen: String
     package var workerListen: String
-    package init(data: String, node: String, listen: String, workerListen: String) {
+    /// Requests a second that are let in; 0: as many as come.
+    package var admittedPerSecond: Int
+    package init(
+      data: String, node: String, listen: String, workerListen: String, admittedPerSecond: Int = 0
+    ) {
       self.data = data
       self.node = node
       self.listen = listen
       self.workerListen = workerListen
+      self.admittedPerSecond = admittedPerSecond
     }
   }
 
   private static let messagesPerTurn = 1_024
+  /// A worker's answers come in frames of a mebibyte and one reply more.
+  private static let workerFrameBytesMax: Int64 = 8 << 20
   private static let tickMilliseconds: Int64 = 20
   /// How long a stop waits for answers that are under way.
   private static let drainMilliseconds: Int64 = 3_000
@@ -76,13 +83,18 @@ package final class DispatcherNode {
   package func run(until stop: StopFlag) throws {
     let clients = try Socket(.router, in: context)
     clients.setRouterMandatory()
-    clients.setHighWaterMarks(send: 65_536, receive: 65_536)
-    clients.setMessageBytesMax(Int64(WireLimits.messageBytesMax))
+    // What was not read yet waits in the peer's own memory; what it does not read itself is counted.
+    clients.setHighWaterMarks(send: 0, receive: 2_048)
+    clients.setMessageBytesMax(Int64(2 * WireLimits.requestBytesMax))
+    clients.setHandshake(milliseconds: 5_000)
+    clients.setKeepalive(afterSeconds: 30)
     clients.setLinger(milliseconds: 500)
     let workers = try Socket(.router, in: context)
     workers.setRouterMandatory()
     workers.setRouterHandover()
     workers.setHighWaterMarks(send: 0, receive: 0)
+    workers.setMessageBytesMax(Self.workerFrameBytesMax)
+    workers.setHandshake(milliseconds: 5_000)
     try bind(clients, configuration.listen, flag: "--listen")
     try bind(workers, configuration.workerListen, flag: "--worker-listen")
     logger.info(
@@ -91,7 +103,9 @@ package final class DispatcherNode {
         "pid": "\(getpid())", "services": "\(clients.lastEndpoint)", "workers": "\(workers.lastEndpoint)",
       ])
 
-    var core = DispatcherCore(partitions: cluster.partitions, incarnation: incarnation)
+    var limits = DispatcherCore.Limits()
+    limits.admittedPerSecond = configuration.admittedPerSecond
+    var core = DispatcherCore(partitions: cluster.partitions, incarnation: incarnation, limits: limits)
     for group in registry.groups where group.primary != nil {
       core.assigned(group.partition, epoch: group.epoch)
     }
@@ -112,13 +126,16 @@ package final class DispatcherNode {
       core.dispatch(now: now)
       send(&core, workers)
       for request in core.statusRequests {
-        let bytes = statusReply(request.id, core)
-        bytes.withUnsafeBytes { core.answerStatus(request, $0) }
+        var reply = ByteWriter(capacity: 4_096)
+        reply.field(1, high: request.id.high, low: request.id.low)
+        statusBody(core, now: now).withUnsafeBytes { reply.append($0) }
+        core.answerStatus(request, reply.bytes)
       }
       core.clearStatusRequests()
       if now - tickAt >= Self.tickMilliseconds {
         tickAt = now
         core.tick(now: now)
+        connections.tick(now: now)
         if let stopAt, core.isIdle || now >= stopAt {
           reply(&core, clients)
           logger.info("dispatcher stopped")
@@ -184,14 +201,31 @@ package final class DispatcherNode {
     } else if count > 2, frames[2].message.bytes.isEmpty {
       first = 3
     }
+    let connection = connections.find(frames[0].message.bytes, now: now)
+    guard connections.mayBeServed(connection, now: now) else {
+      messagesDropped += 1
+      return
+    }
     let envelope = Envelope(
-      connection: Array(frames[0].message.bytes), prefix: (1..<first).map { Array(frames[$0].message.bytes) })
-    guard first < count else { return core.refuse(envelope, .malformed) }
+      connection: connection.id, prefix: (1..<first).map { Array(frames[$0].message.bytes) })
+    guard first < count else {
+      connections.malformed(connection, 1, now: now)
+      return core.refuse(envelope, .malformed)
+    }
+    let malformed = core.counters.malformed
+    defer {
+      if core.counters.malformed > malformed {
+        connections.malformed(connection, Int(core.counters.malformed - malformed), now: now)
+      }
+    }
     let requests = count - first
     guard !isTooLong, requests <= WireLimits.requestsPerMessageMax,
       requests == 1
         || frames[first..<count].reduce(0, { $0 + $1.message.bytes.count }) <= WireLimits.messageBytesMax
-    else { return core.refuse(envelope, .tooLarge) }
+    else {
+      connections.malformed(connection, 1, now: now)
+      return core.refuse(envelope, .tooLarge)
+    }
     let message = core.begin(envelope, count: requests)
     for index in 0..<requests {
       core.add(frames[first + index].message.bytes, index: index, to: message, now: now)
@@ -199,14 +233,20 @@ package final class DispatcherNode {
   }
 
   private func reply(_ core: inout DispatcherCore, _ socket: borrowing Socket) {
+    let now = Clock.steadyMilliseconds()
     for outgoing in core.outgoing {
+      let connection = outgoing.envelope.connection.withUnsafeBytes { connections.find($0, now: now) }
+      guard connections.mayBeServed(connection, now: now) else {
+        repliesDropped += 1
+        continue
+      }
       do {
         try socket.send(outgoing.envelope.connection, more: true)
         for frame in outgoing.envelope.prefix { try socket.send(frame, more: true) }
         for index in outgoing.frames {
           try socket.send(
             UnsafeRawBufferPointer(rebasing: core.replyBytes.bytes[core.ranges[index]]),
-            more: index + 1 < outgoing.frames.upperBound)
+            more: index + 1 < outgoing.frames.upperBound, counting: connection.outstanding)
         }
       } catch {
         // The client is gone, or does not read: it asks again with the same id.
@@ -217,13 +257,17 @@ package final class DispatcherNode {
   }
 
   private var repliesDropped: UInt64 = 0
+  /// Of connections that do not read, or send what is no request.
+  private var messagesDropped: UInt64 = 0
+  private var connections = Connections()
 
   // MARK: Workers
 
   private func takeFromWorkers(
     _ socket: borrowing Socket, _ core: inout DispatcherCore, _ frames: [Box], now: Int64
   ) throws {
-    while try socket.receive(into: &frames[0].message) {
+    for _ in 0..<Self.messagesPerTurn {
+      guard try socket.receive(into: &frames[0].message) else { return }
       guard frames[0].message.hasMore, try socket.receive(into: &frames[1].message) else { continue }
       while frames[1].message.hasMore, try socket.receive(into: &frames[1].message) {}
       let bytes = frames[1].message.bytes
@@ -285,9 +329,17 @@ package final class DispatcherNode {
 
   // MARK: Status
 
-  private func statusReply(_ id: RequestID, _ core: borrowing DispatcherCore) -> [UInt8] {
+  /// The last that was made, and when: many may ask.
+  private var status: (body: [UInt8], at: Int64) = ([], 0)
+
+  /// A reply to `GetStatus`, but for the request's id.
+  private func statusBody(_ core: borrowing DispatcherCore, now: Int64) -> [UInt8] {
+    if status.body.isEmpty || now - status.at >= Self.tickMilliseconds { status = (makeStatus(core), now) }
+    return status.body
+  }
+
+  private func makeStatus(_ core: borrowing DispatcherCore) -> [UInt8] {
     var reply = Laris_Reply()
-    reply.requestID = Data(id.bytes)
     reply.outcome = .done
     var status = Laris_ClusterStatus()
     status.clusterID = cluster.id
@@ -306,7 +358,7 @@ package final class DispatcherNode {
     status.dispatcher.no = counters.no
     status.dispatcher.notExecuted = counters.notExecuted
     status.dispatcher.unknown = counters.unknown
-    status.dispatcher.dropped = counters.dropped + repliesDropped
+    status.dispatcher.dropped = counters.dropped + repliesDropped + messagesDropped
     status.dispatcher.malformed = counters.malformed
     registry.describe(into: &status, now: Clock.steadyMilliseconds())
     for index in status.partitions.indices {

@@ -18,6 +18,14 @@ package enum CommandField: UInt32, Sendable {
   case getStatus = 48
   case auditPartition = 49
 
+  /// Whether it begins something new, or only looks: what waits first when there is too much.
+  package var isDeferrable: Bool {
+    switch self {
+    case .placeOrder, .getOrder, .getSKU, .getShop, .getPayment: true
+    default: false
+    }
+  }
+
   /// What the command is routed by: field 1, or of a `place` the first of order (2), shop (1) and
   /// partition (4) that is there.
   package enum Key: Sendable { case shop, order, partition, place, none }

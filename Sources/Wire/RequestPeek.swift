@@ -1,3 +1,4 @@
+import Bytes
 import Cluster
 import Marketplace
 
@@ -22,6 +23,9 @@ package struct RequestPeek: Equatable {
   package var id: RequestID
   package var deadlineMilliseconds: UInt32
   package var target: Target
+  /// A hash of the channel's name.
+  package var channel: UInt64
+  package var isDeferrable: Bool
 
   /// - Throws: what is wrong with the bytes. `id` is what was read of it before, for the answer.
   package init(_ bytes: UnsafeRawBufferPointer, id readID: inout RequestID?) throws(WireError) {
@@ -31,6 +35,7 @@ package struct RequestPeek: Equatable {
     var number: UInt64 = 0
     var order: OrderID?
     var partition: UInt64?
+    var channel: UInt64 = 0
     readID = nil
     var sawID = false
     while let tag = try reader.tag() {
@@ -39,6 +44,7 @@ package struct RequestPeek: Equatable {
         sawID = true
         let slice = try reader.slice()
         readID = slice.count == 16 ? RequestID(bigEndian: slice) : nil
+      case (2, Tag.length): channel = XXH64.hash(try reader.slice())
       case (3, Tag.varint):
         deadline = UInt32(truncatingIfNeeded: try reader.varint())
       case (let field, Tag.length):
@@ -74,6 +80,8 @@ package struct RequestPeek: Equatable {
     guard sawID, let id = readID else { throw .badValue(field: "request_id") }
     guard let command else { throw .noCommand }
     self.id = id
+    self.channel = channel
+    isDeferrable = command.isDeferrable
     deadlineMilliseconds =
       deadline == 0
       ? WireLimits.deadlineMillisecondsDefault : min(deadline, WireLimits.deadlineMillisecondsMax)

@@ -5,6 +5,8 @@ package enum WireLimits {
   /// Requests of one message, and their bytes together.
   package static let requestsPerMessageMax = 1_024
   package static let messageBytesMax = 8 << 20
+  /// A partition's frame of answers gets none more beyond this; the last may reach over it.
+  package static let answersBytesMax = 1 << 20
   package static let channel = 32
   package static let name = 128
   package static let place = 64

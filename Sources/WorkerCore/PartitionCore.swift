@@ -290,19 +290,24 @@ package struct PartitionCore: ~Copyable {
     }
     var next = 0
     for batch in batches.indices {
-      let start = answers.count
-      batches[batch].header.write(.answers, into: &answers)
-      var count = 0
-      while next < items.count, items[next].batch == batch {
-        if answer(items[next], batches[batch]) { count += 1 }
-        next += 1
-      }
-      if count > 0 {
-        answers.patch(UInt32(count), at: start + 4)
-        frames.append(Frame(dispatcher: batches[batch].dispatcher, bytes: start..<answers.count))
-      } else {
-        answers.truncate(to: start)
-      }
+      // Large answers go in several frames, each of a bounded size.
+      repeat {
+        let start = answers.count
+        batches[batch].header.write(.answers, into: &answers)
+        var count = 0
+        while next < items.count, items[next].batch == batch,
+          answers.count - start < WireLimits.answersBytesMax
+        {
+          if answer(items[next], batches[batch]) { count += 1 }
+          next += 1
+        }
+        if count > 0 {
+          answers.patch(UInt32(count), at: start + 4)
+          frames.append(Frame(dispatcher: batches[batch].dispatcher, bytes: start..<answers.count))
+        } else {
+          answers.truncate(to: start)
+        }
+      } while next < items.count && items[next].batch == batch
     }
     books.endBlock()
     requests.forgetLoaded()

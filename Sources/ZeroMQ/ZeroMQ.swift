@@ -83,6 +83,13 @@ package struct Socket: ~Copyable {
   package func setRouterHandover() { setOption(ZMQ_ROUTER_HANDOVER, 1) }
   /// Messages then wait for connections that exist only; without one, sending says `wouldBlock`.
   package func setImmediate() { setOption(ZMQ_IMMEDIATE, 1) }
+  /// A connection that has not said what it is by then is closed.
+  package func setHandshake(milliseconds: Int32) { setOption(ZMQ_HANDSHAKE_IVL, milliseconds) }
+  /// The system finds out about peers that are gone without a word.
+  package func setKeepalive(afterSeconds: Int32) {
+    setOption(ZMQ_TCP_KEEPALIVE, 1)
+    setOption(ZMQ_TCP_KEEPALIVE_IDLE, afterSeconds)
+  }
   package func setReconnect(milliseconds: Int32, max: Int32) {
     setOption(ZMQ_RECONNECT_IVL, milliseconds)
     setOption(ZMQ_RECONNECT_IVL_MAX, max)
@@ -131,6 +138,21 @@ package struct Socket: ~Copyable {
     let flags = more ? ZMQ_DONTWAIT | ZMQ_SNDMORE : ZMQ_DONTWAIT
     guard zmq_send(handle, bytes, bytes.count, flags) >= 0 else {
       throw ZeroMQError(code: zmq_errno(), operation: "send")
+    }
+  }
+
+  /// As ``send(_:more:)``, and `outstanding` tells how much has not left the process yet.
+  ///
+  /// The corresponding C functions are `zmq_msg_init_data` and `zmq_msg_send`.
+  package func send(_ bytes: UnsafeRawBufferPointer, more: Bool, counting outstanding: OutstandingBytes)
+    throws(ZeroMQError)
+  {
+    var message = zmq_msg_t()
+    outstanding.fill(&message, bytes)
+    guard zmq_msg_send(&message, handle, more ? ZMQ_DONTWAIT | ZMQ_SNDMORE : ZMQ_DONTWAIT) >= 0 else {
+      let error = ZeroMQError(code: zmq_errno(), operation: "send")
+      zmq_msg_close(&message)
+      throw error
     }
   }
 

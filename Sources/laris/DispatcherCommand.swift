@@ -26,10 +26,19 @@ struct DispatcherCommand: ParsableCommand {
   @Option(help: "This node's name, in status and logs.")
   var node: String = "dispatcher-1"
 
+  @Option(
+    help: ArgumentHelp(
+      "Requests a second that are let in; what is beyond is answered BUSY at once. 0: as many as come.",
+      discussion: "Channels share it evenly. New orders and reads wait behind settlements and order steps."))
+  var admit: Int = 0
+
   @OptionGroup var nodeOptions: NodeOptions
 
   func validate() throws {
     try validateNode(node)
+    guard admit >= 0, admit <= 10_000_000 else {
+      throw ValidationError("--admit \(admit): a rate is 0 (no limit) to 10000000 requests a second")
+    }
     try validateEndpoint(listen, flag: "--listen")
     try validateEndpoint(workerListen, flag: "--worker-listen")
   }
@@ -37,7 +46,7 @@ struct DispatcherCommand: ParsableCommand {
   func run() throws {
     let stop = nodeOptions.start()
     let dispatcher = try DispatcherNode(
-      .init(data: data, node: node, listen: listen, workerListen: workerListen))
+      .init(data: data, node: node, listen: listen, workerListen: workerListen, admittedPerSecond: admit))
     try dispatcher.run(until: stop)
   }
 }

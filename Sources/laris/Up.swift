@@ -27,6 +27,9 @@ struct Up: ParsableCommand {
   @Option(help: "Where workers connect.")
   var workerListen: String = "tcp://127.0.0.1:12121"
 
+  @Option(help: "Requests a second that the dispatcher lets in; 0: as many as come.")
+  var admit: Int = 0
+
   @Option(help: "Log for people or for machines: readable or json.")
   var logFormat: NodeOptions.LogFormat = .readable
 
@@ -64,7 +67,10 @@ struct Up: ParsableCommand {
     let common = ["--log-format", logFormat.rawValue, "--parent", "\(getpid())"]
     supervisor.add(
       "dispatcher",
-      ["dispatcher", "--data", dispatcherData, "--listen", listen, "--worker-listen", workerListen] + common)
+      [
+        "dispatcher", "--data", dispatcherData, "--listen", listen, "--worker-listen", workerListen,
+        "--admit", "\(admit)",
+      ] + common)
     for number in 1...workers {
       supervisor.add(
         "worker-\(number)",

@@ -272,6 +272,7 @@ struct BatchingTests {
   @Test func `a full queue says busy at once, and takes again when there is room`() throws {
     var limits = DispatcherCore.Limits()
     limits.waitingMax = 5
+    limits.deferrablePercent = 100
     let world = World(limits)
     world.up(credit: 1)
     try world.ask(1)
@@ -290,6 +291,71 @@ struct BatchingTests {
     #expect(try world.dispatch().count == 2)
     try world.ask(1)
     #expect(try world.codes() == [0], "only the answer of the first")
+  }
+
+  @Test func `a queue that fills up sheds new orders and reads first`() throws {
+    var limits = DispatcherCore.Limits()
+    limits.waitingMax = 8
+    let world = World(limits)
+    world.up(credit: 0)
+    for _ in 0..<7 { try world.ask(1) }
+    #expect(try world.codes() == [DeliveryCode.busy.number], "reads get six of eight places")
+    for _ in 0..<2 {
+      world.send(world.request(order: OrderID(at: 1, partition: 1, sequenceNumber: 9)))
+    }
+    #expect(try world.codes() == [])
+    world.send(world.request(order: OrderID(at: 1, partition: 1, sequenceNumber: 9)))
+    #expect(try world.codes() == [DeliveryCode.busy.number])
+  }
+
+  @Test func `a channel that fills a queue leaves room for another`() throws {
+    var limits = DispatcherCore.Limits()
+    limits.waitingMax = 16
+    limits.deferrablePercent = 100
+    let world = World(limits)
+    world.up(credit: 0)
+    let shop = world.shop(of: 1)
+    world.send(world.request(shop: shop, channel: "quiet"))
+    for _ in 0..<20 { world.send(world.request(shop: shop, channel: "loud")) }
+    let refused = try world.codes().count
+    #expect(refused == 12, "it has its half")
+    for _ in 0..<7 { world.send(world.request(shop: shop, channel: "quiet")) }
+    #expect(try world.codes() == [])
+    world.send(world.request(shop: shop, channel: "quiet"))
+    #expect(try world.codes() == [DeliveryCode.busy.number])
+  }
+
+  @Test func `above the rate that is let in the answer is busy, and says so`() throws {
+    var limits = DispatcherCore.Limits()
+    limits.admittedPerSecond = 100
+    let world = World(limits)
+    world.up()
+    for _ in 0..<20 { try world.ask(1) }
+    let answered = try world.answered()
+    #expect(answered.allSatisfy { $0.codes == [DeliveryCode.busy.number] })
+    #expect(answered.count >= 10 && answered.count < 20)
+    #expect(String(decoding: answered[0].frames[0], as: UTF8.self).contains("100 requests a second"))
+    #expect(answered[0].replies[0].retryAfterMilliseconds > 0)
+  }
+
+  @Test func `all queues together have a bound in bytes`() throws {
+    var limits = DispatcherCore.Limits()
+    limits.waitingBytesTotalMax = 300
+    let world = World(limits)
+    world.up(credit: 0)
+    var waiting = 0
+    for partition in 0..<6 as Range<UInt16> {
+      for _ in 0..<2 {
+        try world.ask(partition)
+        if try world.codes().isEmpty { waiting += 1 }
+      }
+    }
+    #expect(waiting > 2 && waiting < 12)
+    // When it has left there is room again.
+    world.up(credit: 4)
+    _ = try world.dispatch()
+    try world.ask(0)
+    #expect(try world.codes() == [])
   }
 
   @Test func `a queue is full by bytes too`() throws {

@@ -54,11 +54,13 @@ final class World {
   }
 
   /// A read of a SKU: what is routed by a shop.
-  func request(shop: UInt64, id: RequestID? = nil, deadline: UInt32 = 5_000) -> [UInt8] {
+  func request(shop: UInt64, id: RequestID? = nil, channel: String = "app", deadline: UInt32 = 5_000)
+    -> [UInt8]
+  {
     let id = id ?? requestID()
     return bytes {
       RequestEncoder.write(
-        id: id, channel: "app", deadlineMilliseconds: deadline, Query.sku(SKUKey(shop: shop, sku: 1)),
+        id: id, channel: channel, deadlineMilliseconds: deadline, Query.sku(SKUKey(shop: shop, sku: 1)),
         into: &$0)
     }
   }

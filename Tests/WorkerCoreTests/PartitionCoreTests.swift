@@ -238,6 +238,19 @@ struct PartitionCoreTests {
     #expect(worker.core.requests.count == 3)
   }
 
+  @Test func `large answers go in frames of bounded size`() throws {
+    var caller = Caller()
+    let worker = open(&caller)
+    let lines = Array(repeating: (10 as UInt64, 1 as UInt32), count: 100)
+    let placed = worker.tell(caller.request(.place(1, lines), at: Self.now), at: Self.now)
+    let order = try #require(placed.peek.order)
+    let reads = (0..<2_048).map { _ in Sent(bytes: caller.request(Query.order(order), at: Self.now)) }
+    let answers = worker.tell(reads, at: Self.now)
+    #expect(answers.allSatisfy { $0.outcome == done && $0.bytes.count > 700 })
+    #expect(worker.largestFrame <= WireLimits.answersBytesMax + answers[0].bytes.count + 64)
+    #expect(answers.reduce(0) { $0 + $1.bytes.count } > WireLimits.answersBytesMax)
+  }
+
   @Test func `an audit is not answered here, its neighbours are`() throws {
     var caller = Caller()
     let worker = open(&caller)

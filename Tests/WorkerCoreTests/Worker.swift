@@ -101,6 +101,8 @@ final class Worker {
   var store: FakeStore
   private(set) var log: [Block] = []
   private var batchNumber: UInt64 = 0
+  /// Bytes of the largest frame of answers so far.
+  private(set) var largestFrame = 0
   private var generations: (entries: Int, most: Int)?
 
   /// A new partition, or one that starts again with what `store` has and the `log` from there.
@@ -187,6 +189,7 @@ final class Worker {
     var answers = [[Int: Got]](repeating: [:], count: batches.count)
     for frame in core.frames {
       let bytes = UnsafeRawBufferPointer(rebasing: core.answers.bytes[frame.bytes])
+      largestFrame = max(largestFrame, bytes.count)
       do {
         var (header, count, items) = try BatchHeader.read(bytes)
         let batch = Int(header.number - first)
