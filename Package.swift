@@ -26,6 +26,7 @@ let package = Package(
     // C libraries, and the owners above them.
     .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
     .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
+    .systemLibrary(name: "CLinux"),
     .systemLibrary(name: "CLZ4", providers: [.apt(["liblz4-dev"])]),
     .target(name: "SQLite", dependencies: ["CSQLite"]),
     .target(name: "ZeroMQ", dependencies: ["CZeroMQ"]),
@@ -41,7 +42,7 @@ let package = Package(
     .target(name: "ConfigurationManager", dependencies: ["Cluster", "SQLite"]),
     .target(
       name: "NodeSupport",
-      dependencies: ["Bytes", "Cluster", .product(name: "Logging", package: "swift-log")]),
+      dependencies: ["Bytes", "CLinux", "Cluster", .product(name: "Logging", package: "swift-log")]),
     .target(
       name: "WorkerNode",
       dependencies: [
@@ -68,14 +69,14 @@ let package = Package(
     .target(
       name: "LoadTest",
       dependencies: [
-        "Bytes", "Cluster", "LarisClient", "LarisProtocol", "Marketplace", "Wire", "ZeroMQ",
+        "Bytes", "Cluster", "LarisClient", "LarisProtocol", "Marketplace", "NodeSupport", "Wire", "ZeroMQ",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
       path: "loadtest/LoadTest"),
     .executableTarget(
       name: "laris-loadtest",
       dependencies: [
-        "LarisClient", "LarisProtocol", "LoadTest",
+        "LarisClient", "LarisProtocol", "LoadTest", "NodeSupport",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "loadtest/laris-loadtest"),

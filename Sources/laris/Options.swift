@@ -63,6 +63,8 @@ struct NodeOptions: ParsableArguments {
   /// Prepares the process; call before any thread is made.
   func start() -> StopFlag {
     Signals.block()
+    Scheduling.answersSoon()
+    Allocation.keepsWhatItHas()
     LogOutput.bootstrap(
       logFormat == .json ? .json : .readable, level: Logger.Level(rawValue: logLevel.rawValue) ?? .info)
     let stop = StopFlag()
