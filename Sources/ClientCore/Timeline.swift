@@ -3,29 +3,37 @@
 /// Most waits are as long as the one before, so they end in the order in which they began: those are
 /// kept in a queue, where adding and taking cost nothing; the others in a binary heap.
 /// Nothing is ever taken out early: whoever takes an entry looks whether it still means something.
-struct Timeline {
-  struct Entry {
-    let at: Int64
-    let slot: Int
+package struct Timeline {
+  package struct Entry {
+    package let at: Int64
+    package let slot: Int
     /// Whose the slot was then.
-    let age: UInt64
+    package let age: UInt64
+
+    package init(at: Int64, slot: Int, age: UInt64) {
+      self.at = at
+      self.slot = slot
+      self.age = age
+    }
   }
 
   private var queue: [Entry] = []
   private var head = 0
   private var heap: [Entry] = []
 
-  var count: Int { queue.count - head + heap.count }
+  package init() {}
+
+  package var count: Int { queue.count - head + heap.count }
 
   /// The time of the earliest entry.
-  var first: Int64? {
+  package var first: Int64? {
     switch (head < queue.count ? queue[head].at : nil, heap.first?.at) {
     case (let a?, let b?): min(a, b)
     case (let a, let b): a ?? b
     }
   }
 
-  mutating func insert(_ entry: Entry) {
+  package mutating func insert(_ entry: Entry) {
     if head == queue.count {
       queue.removeAll(keepingCapacity: true)
       head = 0
@@ -38,7 +46,7 @@ struct Timeline {
   }
 
   /// Takes the earliest entry if its time has come.
-  mutating func takeDue(at now: Int64) -> Entry? {
+  package mutating func takeDue(at now: Int64) -> Entry? {
     guard let first, first <= now else { return nil }
     guard head < queue.count, heap.first.map({ queue[head].at <= $0.at }) ?? true else {
       return removeFirstOfHeap()
