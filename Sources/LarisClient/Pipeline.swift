@@ -63,7 +63,9 @@ package struct Pipeline: ~Copyable {
   package var dispatcher: String { dispatchers[core.dispatcher] }
 
   /// Sends a request; where several go in one message, when there are enough for one or at the next
-  /// ``poll(milliseconds:)``. `bytes` are a `Request` with this id, which no other pending one has.
+  /// ``poll(milliseconds:)``. `bytes` are a `Request` with this id, which no other pending one has. An
+  /// id that came back in doubt is submitted again only when nothing else is pending: then the
+  /// connection is a new one, and no late reply can be taken for one to this attempt.
   ///
   /// - Parameter silenceMilliseconds: how long to wait for its reply, where it is not as usual.
   package mutating func submit(_ id: RequestID, _ bytes: [UInt8], silenceMilliseconds: Int64? = nil) {

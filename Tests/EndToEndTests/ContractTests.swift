@@ -31,6 +31,52 @@ extension EndToEndTests {
     #expect(cluster.stop() == 0)
   }
 
+  /// The same ladder as `ClientCoreTests` climb.
+  @Test func `the Python client never says more than it knows`() throws {
+    let folder = try TestFolder()
+    let program = """
+      from laris.v1 import laris_pb2 as laris
+      from laris_client import Attempts, Fate, uuid7
+      DONE, NO, BUSY, MALFORMED = (1, 0, 0), (2, 6, 0), (3, 100, 50), (3, 104, 0)
+      NO_ANSWER, TOO_OLD, LATER, SILENCE = (4, 150, 100), (4, 151, 0), (9, 222, 0), None
+      def play(*words):
+          attempts = Attempts(laris.Request(request_id=uuid7()).SerializeToString())
+          for word in words:
+              assert not attempts.outcome, words
+              attempts.sent += 1
+              if word:
+                  attempts.hear(laris.Reply(outcome=word[0], code=word[1], retry_after_milliseconds=word[2]))
+          if not attempts.outcome:
+              attempts.give_up()
+          return attempts.outcome.fate
+      for words, fate in [
+          ([DONE], Fate.DONE), ([NO], Fate.NO), ([BUSY, DONE], Fate.DONE), ([SILENCE, NO], Fate.NO),
+          ([], Fate.NOT_EXECUTED), ([BUSY], Fate.NOT_EXECUTED), ([BUSY, MALFORMED], Fate.NOT_EXECUTED),
+          ([NO_ANSWER, MALFORMED], Fate.UNKNOWN), ([SILENCE, MALFORMED], Fate.UNKNOWN),
+          ([BUSY, SILENCE, BUSY], Fate.UNKNOWN), ([SILENCE], Fate.UNKNOWN), ([LATER], Fate.UNKNOWN),
+          ([BUSY, TOO_OLD], Fate.UNKNOWN)]:
+          assert play(*words) == fate, (words, play(*words))
+      large = Attempts(laris.Request(request_id=uuid7(), channel="x" * (1 << 20)).SerializeToString())
+      assert large.outcome.fate == Fate.NOT_EXECUTED and large.reply.code == laris.TOO_LARGE
+      print("sound")
+      """
+    try program.write(toFile: folder.path + "/ladder.py", atomically: true, encoding: .utf8)
+    let made = try Run.program(
+      "/usr/bin/env",
+      [
+        "protoc", "--proto_path=" + Programs.root + "/protos", "--python_out=" + folder.path,
+        "laris/v1/laris.proto",
+      ])
+    #expect(made.exit == 0, "\(made.errors)")
+    let run = try Run.program(
+      "/usr/bin/python3", [folder.path + "/ladder.py"],
+      environment: [
+        "PYTHONPATH": folder.path + ":" + Programs.root + "/docs/examples/python",
+        "PYTHONDONTWRITEBYTECODE": "1",
+      ])
+    #expect(run.output == "sound\n", "\(run.errors)")
+  }
+
   @Test func `the Swift example sells, sends again and resolves`() throws {
     let cluster = try TestCluster(workers: 1, partitions: 2)
     let nobody = "tcp://127.0.0.1:\(try freePort())"

@@ -62,7 +62,8 @@ class Attempts:
         self.id = laris.Request.FromString(request).request_id
         self.sent = self.denied = 0
         self.reply = self.outcome = None
-        if len(request) > REQUEST_BYTES:
+        if len(request) > REQUEST_BYTES:  # never sent: it would be refused
+            self.reply = laris.Reply(request_id=self.id, outcome=laris.NOT_EXECUTED, code=laris.TOO_LARGE)
             self.end(Fate.NOT_EXECUTED)
 
     def end(self, fate: Fate):
@@ -120,18 +121,27 @@ class Client:
         return self.submit_all([request])[0]
 
     def submit_all(self, requests: "list[bytes]") -> "list[Outcome]":
-        """One outcome for each request. Each message takes the budget at most."""
+        """One outcome for each request, in their order.
+
+        A message goes when all before it are answered, and takes the budget at most; where no dispatcher
+        could be reached for one, the rest is not tried any more.
+        """
         attempts = [Attempts(request) for request in requests]
-        message, size = [], 0
-        for each in [a for a in attempts if not a.outcome]:
-            is_full = len(message) == REQUESTS_PER_MESSAGE or size + len(each.bytes) > MESSAGE_BYTES
-            if is_full or any(each.id == other.id for other in message):
-                self.exchange(message)
-                message, size = [], 0
-            message.append(each)
-            size += len(each.bytes)
-        if message:
+        waiting = [each for each in attempts if not each.outcome]
+        while waiting:
+            message, ids, size = [], set(), 0
+            for each in waiting[:REQUESTS_PER_MESSAGE]:
+                if message and (size + len(each.bytes) > MESSAGE_BYTES or each.id in ids):
+                    break
+                message.append(each)
+                ids.add(each.id)
+                size += len(each.bytes)
             self.exchange(message)
+            waiting = waiting[len(message):]
+            if not any(each.sent for each in message):
+                break
+        for each in waiting:
+            each.give_up()
         return [each.outcome for each in attempts]
 
     def resolve(self, request_id: bytes, shop_id: int = 0, order_id: bytes = b"", partition: int = None) -> Outcome:
