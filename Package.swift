@@ -22,6 +22,7 @@ let package = Package(
     .target(name: "Wire", dependencies: ["Bytes", "Marketplace", "Cluster"]),
     .target(name: "WorkerCore", dependencies: ["Bytes", "Marketplace", "Cluster", "Wire"]),
     .target(name: "DispatcherCore", dependencies: ["Bytes", "Cluster", "Marketplace", "Wire"]),
+    .target(name: "ClientCore", dependencies: ["Bytes", "Cluster", "Wire"]),
 
     // C libraries, and the owners above them.
     .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
@@ -56,7 +57,8 @@ let package = Package(
         "SQLite",
         "Wire", "ZeroMQ",
       ]),
-    .target(name: "LarisClient", dependencies: ["Cluster", "LarisProtocol", "Wire", "ZeroMQ"]),
+    .target(
+      name: "LarisClient", dependencies: ["ClientCore", "Cluster", "LarisProtocol", "Wire", "ZeroMQ"]),
 
     .executableTarget(
       name: "laris",
@@ -81,6 +83,11 @@ let package = Package(
       ],
       path: "loadtest/laris-loadtest"),
 
+    // What a service looks like.
+    .executableTarget(
+      name: "place-order", dependencies: ["LarisClient", "LarisProtocol"], path: "docs/examples/swift",
+      exclude: ["README.md"]),
+
     // Tests mirror the sources.
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "BytesTests", dependencies: ["TestSupport", "Bytes"]),
@@ -101,6 +108,9 @@ let package = Package(
     .testTarget(
       name: "DispatcherCoreTests",
       dependencies: ["TestSupport", "Bytes", "Cluster", "DispatcherCore", "Marketplace", "Wire"]),
+    .testTarget(
+      name: "ClientCoreTests", dependencies: ["TestSupport", "Bytes", "ClientCore", "Cluster", "Wire"]),
+    .testTarget(name: "LarisClientTests", dependencies: ["LarisClient", "LarisProtocol"]),
     .testTarget(
       name: "ReplicationLogTests", dependencies: ["TestSupport", "Bytes", "Cluster", "LZ4", "ReplicationLog"]),
     .testTarget(
