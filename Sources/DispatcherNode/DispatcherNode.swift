@@ -52,7 +52,7 @@ package final class DispatcherNode {
   private let cluster: ClusterRecord
   private let incarnation = Incarnation.random()
   private let startedAt = Clock.wallMilliseconds()
-  private let context = ZeroMQContext()
+  private let context = ZeroMQContext(ioThreads: 2)
   private let logger: Logger
 
   /// Takes the data folder and opens the cluster's configuration.
@@ -82,6 +82,8 @@ package final class DispatcherNode {
   /// Serves until `stop` is set; then answers what is under way, refuses what is new, and returns.
   package func run(until stop: StopFlag) throws {
     let clients = try Socket(.router, in: context)
+    // Threads of their own: a flood at the services' port must not hold the workers up.
+    clients.setIOThreads(1)
     clients.setRouterMandatory()
     // What was not read yet waits in the peer's own memory; what it does not read itself is counted.
     clients.setHighWaterMarks(send: 0, receive: 2_048)
@@ -90,6 +92,7 @@ package final class DispatcherNode {
     clients.setKeepalive(afterSeconds: 30)
     clients.setLinger(milliseconds: 500)
     let workers = try Socket(.router, in: context)
+    workers.setIOThreads(2)
     workers.setRouterMandatory()
     workers.setRouterHandover()
     workers.setHighWaterMarks(send: 0, receive: 0)

@@ -90,6 +90,11 @@ package struct Socket: ~Copyable {
     setOption(ZMQ_TCP_KEEPALIVE, 1)
     setOption(ZMQ_TCP_KEEPALIVE_IDLE, afterSeconds)
   }
+  /// Which of the context's I/O threads serve its connections, as bits.
+  package func setIOThreads(_ mask: UInt64) {
+    var mask = mask
+    zmq_setsockopt(handle, ZMQ_AFFINITY, &mask, MemoryLayout<UInt64>.size)
+  }
   package func setReconnect(milliseconds: Int32, max: Int32) {
     setOption(ZMQ_RECONNECT_IVL, milliseconds)
     setOption(ZMQ_RECONNECT_IVL_MAX, max)

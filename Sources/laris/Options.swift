@@ -85,6 +85,7 @@ struct NodeOptions: ParsableArguments {
   /// Prepares the process; call before any thread is made.
   func start() -> StopFlag {
     Signals.block()
+    Descriptors.raiseLimit()
     Scheduling.answersSoon()
     Allocation.keepsWhatItHas()
     LogOutput.bootstrap(
