@@ -225,7 +225,8 @@ package final class Sale {
   private func start(_ plan: SaleGenerator.Plan, _ board: SaleGenerator.Board) {
     let thread = Thread { [context, history] in
       do {
-        try SaleGenerator(plan, board, history: history, context: context).run()
+        var generator = try SaleGenerator(plan, board, history: history, context: context)
+        generator.run()
       } catch {
         board.report.withLock {
           $0.failure = "connection \(plan.connection): \(error)"

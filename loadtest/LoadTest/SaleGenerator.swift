@@ -7,11 +7,11 @@ import Wire
 import ZeroMQ
 
 /// One connection of a sale: plans, sends, waits, counts. One thread's, which sleeps when there is
-/// nothing to do.
+/// nothing to do. A struct, so that nothing is checked for exclusive access at every step.
 ///
 /// A request that may have been executed, because its answer is *unknown* or did not come, goes again
 /// with its id until its answer is final or its budget is over.
-final class SaleGenerator {
+struct SaleGenerator: ~Copyable {
   struct Plan: Sendable {
     var dispatcher: String
     var model: SaleModel.Options
@@ -125,7 +125,7 @@ final class SaleGenerator {
   // MARK: The loop
 
   /// Sends for the time that was planned, and waits until every request has an end.
-  func run() {
+  mutating func run() {
     let end = plan.beganAt + Int64(plan.seconds * 1_000_000)
     // What was planned for the last moment, or could not go out in time, has a second more.
     let lastSendAt = plan.profile == nil ? end : end + 1_000_000
@@ -156,6 +156,7 @@ final class SaleGenerator {
       if due > nextNumber { tally.neverSent = Int((due - nextNumber + stride - 1) / stride) }
     }
     endSecond()
+    let (tally, unknown) = (tally, unknown)
     board.report.withLock {
       $0.tally = tally
       $0.unknown = unknown
@@ -164,7 +165,7 @@ final class SaleGenerator {
 
   private var isAllSent: Bool { plan.profile?.time(of: nextNumber) == nil }
 
-  private func endSecond() {
+  private mutating func endSecond() {
     if let history {
       history.append(records.bytes)
       records.removeAll()
@@ -184,7 +185,7 @@ final class SaleGenerator {
     return max(1, min(10, Int((plan.beganAt + due - now) / 1_000)))
   }
 
-  private func send(now: Int64) {
+  private mutating func send(now: Int64) {
     guard let profile = plan.profile else {
       while let slot = free.popLast() { begin(slot, plannedAt: now, now: now) }
       return
@@ -202,7 +203,7 @@ final class SaleGenerator {
 
   // MARK: One request
 
-  private func begin(_ slot: Int, plannedAt: Int64, now: Int64) {
+  private mutating func begin(_ slot: Int, plannedAt: Int64, now: Int64) {
     let generation = slots[slot].generation &+ 1
     let milliseconds = UInt64(max(0, (plan.beganAtEpoch + now - plan.beganAt) / 1_000))
     // The slot is in the id, so that an answer finds it; its generation, so that no two ids are the same.
@@ -217,7 +218,7 @@ final class SaleGenerator {
     transmit(slot, now: now)
   }
 
-  private func transmit(_ slot: Int, now: Int64) {
+  private mutating func transmit(_ slot: Int, now: Int64) {
     writer.removeAll()
     model.write(slots[slot].draft, id: slots[slot].id, into: &writer)
     slots[slot].isAnswered = false
@@ -245,14 +246,14 @@ final class SaleGenerator {
   }
 
   /// Looks after what was not answered in time, and what waits for its next attempt.
-  private func attend(now: Int64) {
+  private mutating func attend(now: Int64) {
     var due: [Int] = []
     dueAt.withUnsafeBufferPointer { dueAt in
       for slot in 0..<dueAt.count where dueAt[slot] <= now { due.append(slot) }
     }
     // A slot's number means nothing: the oldest first.
-    due.sort { slots[$0].plannedAt < slots[$1].plannedAt }
-    for slot in due {
+    let plannedAt = due.map { slots[$0].plannedAt }
+    for slot in zip(due, plannedAt).sorted(by: { $0.1 < $1.1 }).map(\.0) {
       guard slots[slot].isUsed else {
         release(slot)
         continue
@@ -271,7 +272,7 @@ final class SaleGenerator {
     }
   }
 
-  private func take(_ bytes: UnsafeRawBufferPointer, now: Int64) {
+  private mutating func take(_ bytes: UnsafeRawBufferPointer, now: Int64) {
     guard let facts = try? ReplyFacts(bytes), let id = facts.id else {
       tally.stray += 1
       return
@@ -306,7 +307,7 @@ final class SaleGenerator {
   }
 
   /// A reply to a request that has its end: another answer to one that was sent twice.
-  private func takeLate(_ facts: ReplyFacts, _ id: RequestID, _ bytes: UnsafeRawBufferPointer, now: Int64) {
+  private mutating func takeLate(_ facts: ReplyFacts, _ id: RequestID, _ bytes: UnsafeRawBufferPointer, now: Int64) {
     tally.stray += 1
     guard facts.outcome.isFinal, var record = repeatedEnds[id], !record.command.isRead else { return }
     let hash = XXH64.hash(bytes)
@@ -325,7 +326,7 @@ final class SaleGenerator {
     write(record)
   }
 
-  private func end(
+  private mutating func end(
     _ slot: Int, _ outcome: SaleOutcome, code: UInt16, hash: UInt64, _ facts: ReplyFacts?, now: Int64
   ) {
     let command = slots[slot].draft.command
@@ -347,7 +348,7 @@ final class SaleGenerator {
     }
   }
 
-  private func release(_ slot: Int) {
+  private mutating func release(_ slot: Int) {
     dueAt[slot] = .max
     free.append(slot)
   }
@@ -373,7 +374,7 @@ final class SaleGenerator {
     return record
   }
 
-  private func keep(_ record: HistoryRecord, attempts: Int) {
+  private mutating func keep(_ record: HistoryRecord, attempts: Int) {
     write(record)
     if record.outcome == .unknown { unknown.append(record) }
     guard attempts > 1 else { return }
@@ -384,7 +385,7 @@ final class SaleGenerator {
     repeatedEnds[record.request] = record
   }
 
-  private func write(_ record: HistoryRecord) {
+  private mutating func write(_ record: HistoryRecord) {
     guard let history else { return }
     record.write(into: &records)
     if records.count >= 1_024 * HistoryRecord.size {
