@@ -307,7 +307,9 @@ struct SaleGenerator: ~Copyable {
   }
 
   /// A reply to a request that has its end: another answer to one that was sent twice.
-  private mutating func takeLate(_ facts: ReplyFacts, _ id: RequestID, _ bytes: UnsafeRawBufferPointer, now: Int64) {
+  private mutating func takeLate(
+    _ facts: ReplyFacts, _ id: RequestID, _ bytes: UnsafeRawBufferPointer, now: Int64
+  ) {
     tally.stray += 1
     guard facts.outcome.isFinal, var record = repeatedEnds[id], !record.command.isRead else { return }
     let hash = XXH64.hash(bytes)
