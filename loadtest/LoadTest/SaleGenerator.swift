@@ -241,6 +241,7 @@ struct SaleGenerator: ~Copyable {
     second.sent += 1
     tally.sent += 1
     let lateness = now - slots[slot].plannedAt
+    guard plan.profile != nil else { return }
     if lateness > 5_000 { tally.late += 1 }
     tally.latest = max(tally.latest, lateness)
   }
