@@ -22,10 +22,12 @@ let package = Package(
     .target(name: "Wire", dependencies: ["Bytes", "Marketplace", "Cluster"]),
     .target(name: "WorkerCore", dependencies: ["Bytes", "Marketplace", "Cluster", "Wire"]),
     .target(name: "DispatcherCore", dependencies: ["Bytes", "Cluster", "Marketplace", "Wire"]),
+    .target(name: "ClientCore", dependencies: ["Bytes", "Cluster", "Wire"]),
 
     // C libraries, and the owners above them.
     .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
     .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
+    .systemLibrary(name: "CLinux"),
     .systemLibrary(name: "CLZ4", providers: [.apt(["liblz4-dev"])]),
     .target(name: "SQLite", dependencies: ["CSQLite"]),
     .target(name: "ZeroMQ", dependencies: ["CZeroMQ"]),
@@ -41,7 +43,7 @@ let package = Package(
     .target(name: "ConfigurationManager", dependencies: ["Cluster", "SQLite"]),
     .target(
       name: "NodeSupport",
-      dependencies: ["Bytes", "Cluster", .product(name: "Logging", package: "swift-log")]),
+      dependencies: ["Bytes", "CLinux", "Cluster", .product(name: "Logging", package: "swift-log")]),
     .target(
       name: "WorkerNode",
       dependencies: [
@@ -55,7 +57,8 @@ let package = Package(
         "SQLite",
         "Wire", "ZeroMQ",
       ]),
-    .target(name: "LarisClient", dependencies: ["Cluster", "LarisProtocol", "Wire", "ZeroMQ"]),
+    .target(
+      name: "LarisClient", dependencies: ["ClientCore", "Cluster", "LarisProtocol", "Wire", "ZeroMQ"]),
     .target(name: "RunHistory", dependencies: ["Bytes", "Cluster", "LZ4", "Marketplace", "Wire"]),
 
     .executableTarget(
@@ -69,17 +72,24 @@ let package = Package(
     .target(
       name: "LoadTest",
       dependencies: [
-        "Bytes", "Cluster", "LarisClient", "LarisProtocol", "Marketplace", "RunHistory", "Wire", "ZeroMQ",
+        "Bytes", "Cluster", "LarisClient", "LarisProtocol", "Marketplace", "NodeSupport", "RunHistory",
+        "Wire",
+        "ZeroMQ",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
       path: "loadtest/LoadTest"),
     .executableTarget(
       name: "laris-loadtest",
       dependencies: [
-        "LarisClient", "LarisProtocol", "LoadTest", "RunHistory",
+        "LarisClient", "LarisProtocol", "LoadTest", "NodeSupport", "RunHistory",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "loadtest/laris-loadtest"),
+
+    // What a service looks like.
+    .executableTarget(
+      name: "place-order", dependencies: ["LarisClient", "LarisProtocol"], path: "docs/examples/swift",
+      exclude: ["README.md"]),
 
     // Tests mirror the sources.
     .target(name: "TestSupport", path: "Tests/TestSupport"),
@@ -101,6 +111,9 @@ let package = Package(
     .testTarget(
       name: "DispatcherCoreTests",
       dependencies: ["TestSupport", "Bytes", "Cluster", "DispatcherCore", "Marketplace", "Wire"]),
+    .testTarget(
+      name: "ClientCoreTests", dependencies: ["TestSupport", "Bytes", "ClientCore", "Cluster", "Wire"]),
+    .testTarget(name: "LarisClientTests", dependencies: ["LarisClient", "LarisProtocol"]),
     .testTarget(
       name: "ReplicationLogTests", dependencies: ["TestSupport", "Bytes", "Cluster", "LZ4", "ReplicationLog"]),
     .testTarget(

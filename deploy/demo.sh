@@ -342,6 +342,7 @@ done <<TEXT
 $scratch/release/laris up --workers 3|a cluster of your own, until Ctrl-C
 $scratch/release/laris status --watch|in another terminal
 docs/examples/python/run.sh|a shop, an order, a payment, from Python
+$scratch/release/place-order|the same from Swift, with retries that are safe
 $scratch/release/laris-loadtest run --seconds 60|a longer sale
 $scratch/release/laris --help|all there is
 docs/PROTOCOL.md|how your own service talks to it

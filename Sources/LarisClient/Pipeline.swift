@@ -1,151 +1,149 @@
+import ClientCore
 import Cluster
 import Foundation
-import LarisProtocol
 import Wire
 import ZeroMQ
 
-/// Many requests at once over one connection, each retried with its id until it has a final answer.
+/// Many requests at once over one connection, each tried again with its id until it has a final answer.
 ///
-/// Retries are what makes an answer honest: *not executed* is tried again after the time that it
-/// names, *unknown* and silence at once with the same bytes, so that nothing happens twice.
-/// One thread's.
+/// `ClientCore` decides; this owns the socket and reads the clock. One dispatcher of the list has the
+/// connection at a time. One thread's.
 package struct Pipeline: ~Copyable {
-  package struct Options: Sendable {
-    /// How long to wait for a reply before the request is sent again.
-    package var silenceMilliseconds: Int64 = 2_000
-    /// How long to try in all; then the request comes back as given up.
-    package var budgetMilliseconds: Int64 = 30_000
-    package init() {}
-  }
+  package typealias Options = ClientCore.Options
+  package typealias Finished = ClientCore.Finished
 
-  package struct Finished {
-    package let id: RequestID
-    /// The final reply, or the last one that there was when the budget ran out; nil: none ever came.
-    package let reply: [UInt8]?
-    package let isGivenUp: Bool
-    package let attempts: Int
-    /// From the first sending to now.
-    package let milliseconds: Int64
-  }
+  private let dispatchers: [String]
+  private let context: ZeroMQContext
+  private var socket: Socket
+  /// The core's number of what `socket` is.
+  private var connection: UInt64
+  /// Sending failed, and nothing has shown since that it would not.
+  private var isDown = false
+  private var core: ClientCore
+  private let requestsPerMessageMax: Int
+  private var message = Message()
+  private var tickAt: Int64 = 0
 
-  private struct Pending {
-    let bytes: [UInt8]
-    let firstAt: Int64
-    var sentAt: Int64
-    /// When it is sent (again), if it is not under way.
-    var resendAt: Int64?
-    var attempts: Int
-    var last: [UInt8]?
-  }
-
-  private let socket: Socket
-  private let options: Options
-  private var pending: [RequestID: Pending] = [:]
-  /// When what waits was last looked through.
-  private var scanAt: Int64 = 0
-  private var finished: [Finished] = []
-  private var random = SystemRandomNumberGenerator()
-
+  /// - Throws: what is wrong with an address. Whether somebody listens there shows later.
   package init(dispatcher: String, context: ZeroMQContext, options: Options = Options()) throws(ZeroMQError) {
+    try self.init(dispatchers: [dispatcher], context: context, options: options)
+  }
+
+  /// - Parameter dispatchers: one or more; the first has its turn first.
+  /// - Throws: what is wrong with an address. Whether somebody listens there shows later.
+  package init(
+    dispatchers: [String], context: ZeroMQContext, options: Options = Options()
+  ) throws(ZeroMQError) {
+    for dispatcher in dispatchers.dropFirst() { _ = try Self.open(dispatcher, context) }
+    let socket = try Self.open(dispatchers[0], context)
+    self.dispatchers = dispatchers
+    self.context = context
+    self.socket = socket
+    requestsPerMessageMax = options.requestsPerMessageMax
+    core = ClientCore(
+      dispatchers: dispatchers.count, options: options, random: SystemRandomNumberGenerator())
+    connection = core.connection
+  }
+
+  private static func open(_ dispatcher: String, _ context: ZeroMQContext) throws(ZeroMQError) -> Socket {
     let socket = try Socket(.dealer, in: context)
-    socket.setHighWaterMarks(send: 100_000, receive: 0)
+    // No bound but the caller's own: so that a socket that takes nothing has no connection.
+    socket.setHighWaterMarks(send: 0, receive: 0)
     socket.setImmediate()
     socket.setReconnect(milliseconds: 20, max: 200)
+    socket.setHeartbeat(milliseconds: 1_000, timeout: 5_000)
     try socket.connect(dispatcher)
-    self.socket = socket
-    self.options = options
+    return socket
   }
 
   /// Requests that have no final answer yet.
-  package var count: Int { pending.count }
+  package var count: Int { core.count }
 
-  /// Sends a request. `bytes` are a `Request` with this id.
-  package mutating func submit(_ id: RequestID, _ bytes: [UInt8]) {
+  /// Which of the dispatchers has the connection.
+  package var dispatcher: String { dispatchers[core.dispatcher] }
+
+  /// Sends a request; where several go in one message, when there are enough for one or at the next
+  /// ``poll(milliseconds:)``. `bytes` are a `Request` with this id, which no other pending one has. An
+  /// id that came back in doubt is submitted again only when nothing else is pending: then the
+  /// connection is a new one, and no late reply can be taken for one to this attempt.
+  ///
+  /// - Parameter silenceMilliseconds: how long to wait for its reply, where it is not as usual.
+  package mutating func submit(_ id: RequestID, _ bytes: [UInt8], silenceMilliseconds: Int64? = nil) {
     let now = Self.now()
-    var entry = Pending(bytes: bytes, firstAt: now, sentAt: now, resendAt: nil, attempts: 0, last: nil)
-    send(&entry, now: now)
-    pending[id] = entry
+    core.submit(id, bytes, silenceMilliseconds: silenceMilliseconds, now: now)
+    if !isDown, core.queued >= requestsPerMessageMax { flush(now: now) }
   }
 
-  private mutating func send(_ entry: inout Pending, now: Int64) {
-    do {
-      try socket.send(entry.bytes)
-      entry.attempts += 1
-      entry.sentAt = now
-      entry.resendAt = nil
-    } catch {
-      // No connection yet, or none any more: soon again.
-      entry.resendAt = now + 20
-    }
-  }
-
-  /// Takes what came, waiting at most so long for the first, and sends again what must be.
+  /// Takes what came, waiting at most so long for the first, and sends (again) what must be.
   ///
   /// - Returns: requests that are over.
   package mutating func poll(milliseconds: Int) -> [Finished] {
-    if socket.wait(milliseconds: milliseconds) {
-      var message = Message()
-      while (try? socket.receive(into: &message)) == true { take(message.bytes) }
-    }
-    let now = Self.now()
-    if now - scanAt >= 10 {
-      scanAt = now
-      scan(now: now)
-    }
-    defer { finished.removeAll(keepingCapacity: true) }
-    return finished
-  }
-
-  private mutating func take(_ bytes: UnsafeRawBufferPointer) {
-    guard let peek = try? ReplyPeek(bytes) else { return }
-    // A reply without an id is to a message whose id could not be read: with one under way, that one.
-    guard let id = peek.id ?? (pending.count == 1 ? pending.keys.first : nil), var entry = pending[id] else {
-      return
-    }
-    let now = Self.now()
-    entry.last = Array(bytes)
-    let isFinal: Bool
-    switch Outcome(rawValue: peek.outcome) {
-    case .done, .no: isFinal = true
-    case .notExecuted: isFinal = peek.retryAfterMilliseconds == 0
-    case .unknown, nil: isFinal = peek.retryAfterMilliseconds == 0
-    }
-    if isFinal {
-      finish(id, entry, isGivenUp: false, now: now)
+    if !isDown || connection != core.connection { flush(now: Self.now()) }
+    let wait = core.hasFinished ? 0 : pause(atMost: milliseconds)
+    if isDown {
+      socket.waitForConnection(milliseconds: wait)
+      isDown = !socket.canSend
     } else {
-      // Half of it fixed, half at random, and longer with every attempt.
-      let base = Int64(min(peek.retryAfterMilliseconds, 1_000)) * Int64(min(entry.attempts, 8))
-      entry.resendAt = now + base / 2 + Int64.random(in: 0...max(1, base / 2), using: &random)
-      pending[id] = entry
+      _ = socket.wait(milliseconds: wait)
     }
+    receive()
+    let now = Self.now()
+    if now - tickAt >= 10 {
+      tickAt = now
+      isDown = !socket.canSend
+      if core.count > 0 { core.connection(isUp: !isDown, now: now) }
+      core.tick(now: now)
+    }
+    if !isDown || connection != core.connection { flush(now: now) }
+    return core.takeFinished()
   }
 
-  private mutating func scan(now: Int64) {
-    // The dictionary's order means nothing, so what is sent again goes by age.
-    var due: [(id: RequestID, firstAt: Int64)] = []
-    for (id, entry) in pending {
-      let isOver = now - entry.firstAt >= options.budgetMilliseconds
-      let isDue = entry.resendAt.map { $0 <= now } ?? (now - entry.sentAt >= options.silenceMilliseconds)
-      if isOver || isDue { due.append((id, entry.firstAt)) }
+  /// Until there is something to do by the clock, ten milliseconds apart at least.
+  private func pause(atMost milliseconds: Int) -> Int {
+    guard let due = core.nextDueAt else { return milliseconds }
+    return min(milliseconds, max(10, Int(clamping: due - Self.now())))
+  }
+
+  private mutating func receive() {
+    var received = false
+    while (try? socket.receive(into: &message)) == true {
+      let now = Self.now()
+      core.take(message.bytes, now: now)
+      if !message.hasMore { core.endMessage(now: now) }
+      received = true
     }
-    due.sort { ($0.firstAt, $0.id) < ($1.firstAt, $1.id) }
-    for (id, firstAt) in due {
-      guard var entry = pending[id] else { continue }
-      if now - firstAt >= options.budgetMilliseconds {
-        finish(id, entry, isGivenUp: true, now: now)
-      } else {
-        send(&entry, now: now)
-        pending[id] = entry
+    // What was large is let go.
+    if received, message.bytes.count > 65_536 { message = Message() }
+  }
+
+  private mutating func flush(now: Int64) {
+    if connection != core.connection {
+      guard let new = try? Self.open(dispatchers[core.dispatcher], context) else { return }
+      socket = new
+      connection = core.connection
+    }
+    while core.prepareMessage() {
+      guard send() else {
+        isDown = true
+        core.connection(isUp: false, now: now)
+        return
+      }
+      core.sent(now: now)
+    }
+    isDown = false
+  }
+
+  /// - Returns: false: no connection took any of the message that is prepared. Where a later frame
+  ///   fails, the message counts as sent, because nobody can tell.
+  private mutating func send() -> Bool {
+    for index in 0..<core.frames {
+      do {
+        try socket.send(core.frame(index), more: index + 1 < core.frames)
+      } catch {
+        return index > 0
       }
     }
-  }
-
-  private mutating func finish(_ id: RequestID, _ entry: Pending, isGivenUp: Bool, now: Int64) {
-    pending[id] = nil
-    finished.append(
-      Finished(
-        id: id, reply: entry.last, isGivenUp: isGivenUp, attempts: entry.attempts,
-        milliseconds: now - entry.firstAt))
+    return true
   }
 
   private static func now() -> Int64 {

@@ -11,7 +11,10 @@ package protocol RowKey: Equatable {
 /// a row that is not here is in SQLite, or nowhere.
 ///
 /// A row is *dirty* when it changed after the last freeze, *frozen* while a checkpoint
-/// that holds it is being written, and *clean* otherwise. Only clean rows are evicted.
+/// that holds it is being made or written, and *clean* otherwise. Only clean rows are evicted.
+///
+/// A freeze takes every dirty row as it is at that moment, and copies them bit by bit: a row that
+/// is changed before its turn is copied just then, so nobody waits for thousands.
 package struct RowTable<Key: RowKey, Row>: ~Copyable {
   private struct Mark {
     /// Number of the checkpoint interval of the last change; 0: loaded, never changed.
@@ -19,6 +22,8 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
     var isUsed: Bool
     /// Touched since the clock hand came by.
     var isRecent: Bool
+    /// Frozen, and not copied yet.
+    var isPending = false
   }
 
   private static var chunkShift: Int { 10 }
@@ -31,6 +36,10 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
   private var marks: [UnsafeMutablePointer<Mark>] = []
   private var free: [UInt32] = []
   private var dirty: [UInt32] = []
+  // Of the freeze that is under way: slots from `copied` on may be pending, rows are those copied.
+  private var freezing: [UInt32] = []
+  private var copied = 0
+  private var frozen: [Row] = []
   private var slotsUsed = 0
   private var hand = 0
   /// Rows in memory.
@@ -138,6 +147,10 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
   private mutating func touch(_ slot: Int) {
     let mark = markPointer(slot)
     if mark.pointee.interval != interval {
+      if mark.pointee.isPending {
+        mark.pointee.isPending = false
+        frozen.append(rowPointer(slot).pointee)
+      }
       mark.pointee.interval = interval
       dirty.append(UInt32(slot))
     }
@@ -161,18 +174,43 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
   /// Rows that changed since the last freeze.
   package var dirtyCount: Int { dirty.count }
 
-  /// Copies every dirty row and begins a new interval.
+  /// Freezes every dirty row as it is now, and begins a new interval. They are copied by
+  /// ``copyFrozen(atMost:)``; the freeze before must have been taken.
+  package mutating func freeze() {
+    precondition(freezing.isEmpty && frozen.isEmpty, "two freezes at once")
+    swap(&freezing, &dirty)
+    frozen.reserveCapacity(freezing.count)
+    for slot in freezing { markPointer(Int(slot)).pointee.isPending = true }
+    interval += 1
+  }
+
+  /// Copies frozen rows whose turn has come.
+  ///
+  /// - Returns: how many were looked at; less than `limit`: there are no more.
+  package mutating func copyFrozen(atMost limit: Int) -> Int {
+    let end = copied + min(limit, freezing.count - copied)
+    let looked = end - copied
+    while copied < end {
+      let slot = Int(freezing[copied])
+      copied += 1
+      guard markPointer(slot).pointee.isPending else { continue }
+      markPointer(slot).pointee.isPending = false
+      frozen.append(rowPointer(slot).pointee)
+    }
+    return looked
+  }
+
+  /// The rows of the freeze, all of which must have been copied.
   ///
   /// - Returns: the rows, and the interval to name in ``evict(keeping:writtenThrough:)``
   ///   once they are written.
-  package mutating func freeze() -> (rows: [Row], interval: UInt64) {
-    var frozen: [Row] = []
-    frozen.reserveCapacity(dirty.count)
-    for slot in dirty { frozen.append(rowPointer(Int(slot)).pointee) }
-    dirty.removeAll(keepingCapacity: true)
-    let ended = interval
-    interval += 1
-    return (frozen, ended)
+  package mutating func takeFrozen() -> (rows: [Row], interval: UInt64) {
+    precondition(copied == freezing.count, "a frozen row was not copied")
+    precondition(frozen.count == freezing.count)
+    freezing.removeAll(keepingCapacity: true)
+    copied = 0
+    defer { frozen = [] }
+    return (frozen, interval - 1)
   }
 
   /// Drops rows that are clean and were not touched lately, until `rowsMax` are left or

@@ -22,6 +22,9 @@ package struct AnsweredRequests: ~Copyable {
   private let generationsMax: Int
   /// Where the next freeze begins: a generation and an entry in it.
   private var unfrozen: (generation: Int, entry: Int) = (0, 0)
+  /// Where the freeze that is under way ends, and what of it was copied.
+  private var freezeEnd: (generation: Int, entry: Int) = (0, 0)
+  private var frozen = FrozenRequests()
   /// Generations that were dropped: `generations[0]` has this number.
   private var dropped = 0
   /// Ids with an earlier time may be in SQLite only.
@@ -98,19 +101,36 @@ package struct AnsweredRequests: ~Copyable {
     loadedBodies.removeAll()
   }
 
-  /// Copies what came since the last freeze. Every answer must have been set.
-  package mutating func freeze() -> FrozenRequests {
-    var frozen = FrozenRequests()
-    var place = unfrozen
-    while place.generation - dropped < generations.count {
-      let generation = generations[place.generation - dropped]
-      while place.entry < generation.count {
-        generation.copy(place.entry, to: &frozen)
-        place.entry += 1
+  /// Freezes what came since the last freeze; ``copyFrozen(atMost:)`` copies it. Every answer must
+  /// have been set, and never changes.
+  package mutating func freeze() {
+    freezeEnd = (dropped + generations.count - 1, generations[generations.count - 1].count)
+  }
+
+  /// Copies the next of what was frozen.
+  ///
+  /// - Returns: how many; less than `limit`: there are no more.
+  package mutating func copyFrozen(atMost limit: Int) -> Int {
+    var left = limit
+    while left > 0, unfrozen.generation <= freezeEnd.generation {
+      let generation = generations[unfrozen.generation - dropped]
+      let end = unfrozen.generation == freezeEnd.generation ? freezeEnd.entry : generation.count
+      if unfrozen.entry == end {
+        guard unfrozen.generation < freezeEnd.generation else { break }
+        unfrozen = (unfrozen.generation + 1, 0)
+      } else {
+        generation.copy(unfrozen.entry, to: &frozen)
+        unfrozen.entry += 1
+        left -= 1
       }
-      unfrozen = place
-      place = (place.generation + 1, 0)
     }
+    return limit - left
+  }
+
+  /// What was frozen, all of which must have been copied.
+  package mutating func takeFrozen() -> FrozenRequests {
+    precondition(unfrozen == freezeEnd, "a frozen request was not copied")
+    defer { frozen = FrozenRequests() }
     return frozen
   }
 

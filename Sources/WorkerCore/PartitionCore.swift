@@ -495,22 +495,63 @@ package struct PartitionCore: ~Copyable {
 
   // MARK: Checkpoint
 
-  /// Copies every row that changed since the last checkpoint, as of ``applied``.
-  package mutating func freeze() -> Checkpoint {
-    let shops = books.shops.freeze()
-    let skus = books.skus.freeze()
-    let orders = books.orders.freeze()
-    let payments = books.payments.freeze()
-    let accounts = books.accounts.freeze()
-    let transfers = books.transfers
-    books.transfers.removeAll(keepingCapacity: true)
+  /// Freezes every row that changed since the last checkpoint, as of ``applied``. They are copied
+  /// by ``copyFrozen(atMost:)``, while groups go on.
+  package mutating func freeze() {
+    books.shops.freeze()
+    books.skus.freeze()
+    books.orders.freeze()
+    books.payments.freeze()
+    books.accounts.freeze()
+    requests.freeze()
+    freezing = Freezing(
+      applied: applied, time: time, ordersPlaced: ordersPlaced, transfers: books.transfers)
+    books.transfers = []
+  }
+
+  /// What the freeze that is under way is of.
+  private struct Freezing {
+    let applied: SequenceNumber
+    let time: Milliseconds
+    let ordersPlaced: UInt64
+    let transfers: [Transfer]
+  }
+  private var freezing: Freezing?
+
+  /// Copies some of what was frozen.
+  ///
+  /// - Parameter limit: rows, more or less.
+  /// - Returns: the checkpoint, when that was the last of it.
+  package mutating func copyFrozen(atMost limit: Int) -> Checkpoint? {
+    guard let freezing else { return nil }
+    var left = limit
+    left -= books.shops.copyFrozen(atMost: left)
+    left -= books.skus.copyFrozen(atMost: left)
+    left -= books.orders.copyFrozen(atMost: left)
+    left -= books.payments.copyFrozen(atMost: left)
+    left -= books.accounts.copyFrozen(atMost: left)
+    left -= requests.copyFrozen(atMost: left)
+    guard left > 0 else { return nil }
+    self.freezing = nil
+    let (shops, skus, orders) = (
+      books.shops.takeFrozen(), books.skus.takeFrozen(), books.orders.takeFrozen()
+    )
+    let (payments, accounts) = (books.payments.takeFrozen(), books.accounts.takeFrozen())
     return Checkpoint(
-      applied: applied, time: time, ordersPlaced: ordersPlaced, shops: shops.rows, skus: skus.rows,
-      orders: orders.rows, payments: payments.rows, accounts: accounts.rows, transfers: transfers,
-      requests: requests.freeze(), forgetRequestsBefore: RequestID(firstAt: time - windowMilliseconds),
+      applied: freezing.applied, time: freezing.time, ordersPlaced: freezing.ordersPlaced,
+      shops: shops.rows, skus: skus.rows, orders: orders.rows, payments: payments.rows,
+      accounts: accounts.rows, transfers: freezing.transfers, requests: requests.takeFrozen(),
+      forgetRequestsBefore: RequestID(firstAt: freezing.time - windowMilliseconds),
       intervals: .init(
         shops: shops.interval, skus: skus.interval, orders: orders.interval, payments: payments.interval,
         accounts: accounts.interval))
+  }
+
+  /// ``freeze()`` and all of ``copyFrozen(atMost:)``.
+  package mutating func makeCheckpoint() -> Checkpoint {
+    freeze()
+    guard let checkpoint = copyFrozen(atMost: .max) else { preconditionFailure("all of it was copied") }
+    return checkpoint
   }
 
   /// Rows that wait for the next checkpoint.

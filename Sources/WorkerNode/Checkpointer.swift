@@ -43,7 +43,7 @@ final class Checkpointer: Sendable {
     thread.withLock { thread in
       thread = NodeThread(name) { [self] in
         // What answers goes first where cores are few: this work can wait, answers can't.
-        setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 5)
+        Scheduling.worksInBackground()
         do {
           var writer = try PartitionWriter(path: path, cluster: cluster, partition: partition)
           while true {

@@ -94,6 +94,12 @@ package struct Socket: ~Copyable {
     setOption(ZMQ_RECONNECT_IVL, milliseconds)
     setOption(ZMQ_RECONNECT_IVL_MAX, max)
   }
+  /// Asks a silent peer for a sign of life so often, and takes the connection for broken where none
+  /// comes in time. Both sides' libraries see to it, whatever the program does.
+  package func setHeartbeat(milliseconds: Int32, timeout: Int32) {
+    setOption(ZMQ_HEARTBEAT_IVL, milliseconds)
+    setOption(ZMQ_HEARTBEAT_TIMEOUT, timeout)
+  }
   package func setRoutingID(_ id: String) {
     let bytes = Array(id.utf8)
     precondition(!bytes.isEmpty && bytes.count <= 255)
@@ -174,6 +180,22 @@ package struct Socket: ~Copyable {
   package func wait(milliseconds: Int) -> Bool {
     var item = zmq_pollitem_t(socket: handle, fd: 0, events: Int16(ZMQ_POLLIN), revents: 0)
     return zmq_poll(&item, 1, milliseconds) > 0
+  }
+
+  /// Waits until there is something to receive or a connection takes what is sent.
+  package func waitForConnection(milliseconds: Int) {
+    var item = zmq_pollitem_t(
+      socket: handle, fd: 0, events: Int16(ZMQ_POLLIN) | Int16(ZMQ_POLLOUT), revents: 0)
+    zmq_poll(&item, 1, milliseconds)
+  }
+
+  /// Whether a connection would take a message now. With `setImmediate` and no high-water mark: whether
+  /// there is a connection.
+  package var canSend: Bool {
+    var events: Int32 = 0
+    var size = MemoryLayout<Int32>.size
+    guard zmq_getsockopt(handle, ZMQ_EVENTS, &events, &size) == 0 else { return false }
+    return events & Int32(ZMQ_POLLOUT) != 0
   }
 
   /// Waits until one of the two has something to receive. The corresponding C function is `zmq_poll`.

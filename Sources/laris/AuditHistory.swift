@@ -34,7 +34,7 @@ struct AuditHistory {
     var options = Pipeline.Options()
     options.budgetMilliseconds = Int64(max(30, cluster.timeout) * 1_000)
     var asker = Asker(
-      pipeline: try Pipeline(dispatcher: cluster.dispatcher, context: ZeroMQContext(), options: options))
+      pipeline: try Pipeline(dispatchers: cluster.dispatchers, context: ZeroMQContext(), options: options))
     for path in paths {
       do throws(HistoryError) {
         try Self.stream(path, status.clusterID, &audit, &asker, isShared: isShared, showsProgress)

@@ -81,7 +81,10 @@ struct Get: ParsableCommand {
     func validate() throws { _ = try Get.orderID(order) }
   }
 
-  static func orderID(_ text: String) throws -> Data {
+  static func orderID(_ text: String) throws -> Data { try id(text, of: "order") }
+
+  /// 16 bytes, of an order or a request.
+  static func id(_ text: String, of what: String) throws -> Data {
     let digits = text.filter { $0 != "-" }
     if digits.utf8.count == 32, digits.allSatisfy(\.isHexDigit) {
       var data = Data()
@@ -94,7 +97,8 @@ struct Get: ParsableCommand {
       return data
     }
     if let data = Data(base64Encoded: text), data.count == 16 { return data }
-    throw ValidationError("'\(text)' is no order id: it has 32 hexadecimal digits, or is base64 of 16 bytes")
+    throw ValidationError(
+      "'\(text)' is no \(what) id: it has 32 hexadecimal digits, or is base64 of 16 bytes")
   }
 
   static func hexadecimal(_ data: Data) -> String {

@@ -7,19 +7,31 @@ import NodeSupport
 
 /// Of every command that asks a cluster.
 struct ClusterOptions: ParsableArguments {
-  @Option(help: "Where the dispatcher listens for services. Also LARIS_DISPATCHER.")
-  var dispatcher: String = ProcessInfo.processInfo.environment["LARIS_DISPATCHER"] ?? "tcp://127.0.0.1:12120"
+  @Option(
+    help: ArgumentHelp(
+      "Where the dispatcher listens for services. More of them, with commas or by repeating it: the next takes "
+        + "over where one can't be reached. Also LARIS_DISPATCHER. (default: tcp://127.0.0.1:12120)",
+      valueName: "dispatcher"))
+  var dispatcher: [String] = []
 
   @Option(help: "How long to try, in seconds.")
   var timeout: Double = 10
+
+  var dispatchers: [String] {
+    let environment = ProcessInfo.processInfo.environment["LARIS_DISPATCHER"] ?? ""
+    let given = (dispatcher.isEmpty ? [environment] : dispatcher).flatMap { $0.split(separator: ",") }
+    return given.isEmpty ? ["tcp://127.0.0.1:12120"] : given.map(String.init)
+  }
 
   func client(deadlineSeconds: Double? = nil) throws -> LarisClient {
     guard timeout > 0, timeout <= 86_400 else {
       throw ValidationError("--timeout must be more than 0 and at most 86400 seconds")
     }
+    var options = LarisClient.Options()
+    options.budgetMilliseconds = Int64((max(timeout, deadlineSeconds ?? 0) * 1_000).rounded(.up))
+    options.connectDeadlineMilliseconds = options.budgetMilliseconds
     do {
-      return try LarisClient(
-        dispatcher: dispatcher, budgetMilliseconds: Int64(max(timeout, deadlineSeconds ?? 0) * 1_000))
+      return try LarisClient(dispatchers: dispatchers, options: options)
     } catch {
       throw NodeError(.usage, "--dispatcher \(error)")
     }
@@ -27,19 +39,29 @@ struct ClusterOptions: ParsableArguments {
 
   /// The reply to a read, or the error that says why there is none.
   func reply(to request: Laris_Request, by client: LarisClient) throws -> Laris_Reply {
-    switch try client.call(request) {
+    try reply(of: try client.call(request))
+  }
+
+  /// The reply of what must be done, or the error that says why it is not.
+  func reply(of outcome: LarisClient.Outcome) throws -> Laris_Reply {
+    switch outcome {
     case .done(let reply): return reply
     case .no(let reply): throw NodeError(.no, "\(reply.code.contractName): \(reply.message)")
-    case .notExecuted(nil):
-      throw NodeError(
-        .unreachable,
-        "nobody listens at \(dispatcher); start a cluster with: laris up, or name another with --dispatcher")
+    case .notExecuted(nil): throw unreachable
     case .notExecuted(let reply?):
       throw NodeError(.notExecuted, "\(reply.code.contractName): \(reply.message)")
     case .unknown(_, nil):
-      throw NodeError(.unreachable, "\(dispatcher) did not answer within \(timeout) s")
+      throw NodeError(
+        .unreachable, "\(dispatchers.joined(separator: ", ")) did not answer within \(timeout) s")
     case .unknown(_, let reply?): throw NodeError(.unknown, "\(reply.code.contractName): \(reply.message)")
     }
+  }
+
+  var unreachable: NodeError {
+    NodeError(
+      .unreachable,
+      "nobody listens at \(dispatchers.joined(separator: ", ")); start a cluster with: laris up, "
+        + "or name another with --dispatcher")
   }
 }
 
@@ -63,6 +85,8 @@ struct NodeOptions: ParsableArguments {
   /// Prepares the process; call before any thread is made.
   func start() -> StopFlag {
     Signals.block()
+    Scheduling.answersSoon()
+    Allocation.keepsWhatItHas()
     LogOutput.bootstrap(
       logFormat == .json ? .json : .readable, level: Logger.Level(rawValue: logLevel.rawValue) ?? .info)
     let stop = StopFlag()

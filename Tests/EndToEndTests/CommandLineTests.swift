@@ -24,6 +24,23 @@ extension EndToEndTests {
         "nobody listens at tcp://127.0.0.1:9"
       ),
       (["status", "--dispatcher", "nonsense"], 64, "nonsense is no address"),
+      (
+        ["status", "--dispatcher", "tcp://127.0.0.1:9,tcp://127.0.0.1:10", "--timeout", "0.3"], 69,
+        "nobody listens at tcp://127.0.0.1:9, tcp://127.0.0.1:10"
+      ),
+      (["submit", "--batch", "0"], 64, "--batch must be 1 to 1024"),
+      (["resolve", "xyz"], 64, "is no request id"),
+      (["resolve", String(repeating: "0", count: 32), "--shop", "0"], 64, "--shop must not be 0"),
+      (
+        ["resolve", String(repeating: "0", count: 32), "--shop", "1", "--partition", "0"], 64,
+        "give one of --shop, --order and --partition"
+      ),
+      (
+        [
+          "resolve", String(repeating: "0", count: 32), "--dispatcher", "tcp://127.0.0.1:9", "--timeout",
+          "0.3",
+        ], 69, "nobody listens at tcp://127.0.0.1:9"
+      ),
     ] as [([String], Int32, String)])
   func `what is wrong gets one clear sentence and its exit code`(
     _ arguments: [String], _ exit: Int32, _ sentence: String

@@ -9,13 +9,83 @@ import ZeroMQ
 extension EndToEndTests {
   @Test func `a Python program with nothing of ours sells, settles and reads back`() throws {
     let cluster = try TestCluster(workers: 1, partitions: 2)
-    for _ in 0..<2 {
-      let run = try Run.program(
-        "/usr/bin/env",
-        ["bash", Programs.root + "/docs/examples/python/run.sh", "--dispatcher", cluster.services])
+    let program = ["bash", Programs.root + "/docs/examples/python/run.sh"]
+    let nobody = "tcp://127.0.0.1:\(try freePort())"
+    // It hears everything and never answers.
+    let deaf = try Socket(.router, in: ZeroMQContext())
+    try deaf.bind("tcp://127.0.0.1:*")
+    for (first, sentence) in [
+      (nil, nil), (nobody, "no dispatcher at"), (deaf.lastEndpoint, "no reply from"),
+    ] as [(String?, String?)] {
+      let dispatchers = [first, cluster.services].compactMap { $0 }.flatMap { ["--dispatcher", $0] }
+      let run = try Run.program("/usr/bin/env", program + dispatchers + ["--deadline", "1000"])
       #expect(run.exit == 0, "\(run.output)\(run.errors)")
-      #expect(run.output.contains("settled"))
+      for word in ["settled", "resolved", "sealed"] { #expect(run.output.contains("\n\(word) ")) }
+      if let first, let sentence { #expect(run.output.contains("\(sentence) \(first)"), "\(run.output)") }
     }
+    let began = ContinuousClock.now
+    let alone = try Run.program(
+      "/usr/bin/env", program + ["--dispatcher", nobody, "--connect-deadline", "0.3"])
+    #expect(alone.exit == 69, "\(alone.output)\(alone.errors)")
+    #expect(ContinuousClock.now - began < .seconds(25), "its patience is 30 s")
+    #expect(cluster.stop() == 0)
+  }
+
+  /// The same ladder as `ClientCoreTests` climb.
+  @Test func `the Python client never says more than it knows`() throws {
+    let folder = try TestFolder()
+    let program = """
+      from laris.v1 import laris_pb2 as laris
+      from laris_client import Attempts, Fate, uuid7
+      DONE, NO, BUSY, MALFORMED = (1, 0, 0), (2, 6, 0), (3, 100, 50), (3, 104, 0)
+      NO_ANSWER, TOO_OLD, LATER, SILENCE = (4, 150, 100), (4, 151, 0), (9, 222, 0), None
+      def play(*words):
+          attempts = Attempts(laris.Request(request_id=uuid7()).SerializeToString())
+          for word in words:
+              assert not attempts.outcome, words
+              attempts.sent += 1
+              if word:
+                  attempts.hear(laris.Reply(outcome=word[0], code=word[1], retry_after_milliseconds=word[2]))
+          if not attempts.outcome:
+              attempts.give_up()
+          return attempts.outcome.fate
+      for words, fate in [
+          ([DONE], Fate.DONE), ([NO], Fate.NO), ([BUSY, DONE], Fate.DONE), ([SILENCE, NO], Fate.NO),
+          ([], Fate.NOT_EXECUTED), ([BUSY], Fate.NOT_EXECUTED), ([BUSY, MALFORMED], Fate.NOT_EXECUTED),
+          ([NO_ANSWER, MALFORMED], Fate.UNKNOWN), ([SILENCE, MALFORMED], Fate.UNKNOWN),
+          ([BUSY, SILENCE, BUSY], Fate.UNKNOWN), ([SILENCE], Fate.UNKNOWN), ([LATER], Fate.UNKNOWN),
+          ([BUSY, TOO_OLD], Fate.UNKNOWN)]:
+          assert play(*words) == fate, (words, play(*words))
+      large = Attempts(laris.Request(request_id=uuid7(), channel="x" * (1 << 20)).SerializeToString())
+      assert large.outcome.fate == Fate.NOT_EXECUTED and large.reply.code == laris.TOO_LARGE
+      print("sound")
+      """
+    try program.write(toFile: folder.path + "/ladder.py", atomically: true, encoding: .utf8)
+    let made = try Run.program(
+      "/usr/bin/env",
+      [
+        "protoc", "--proto_path=" + Programs.root + "/protos", "--python_out=" + folder.path,
+        "laris/v1/laris.proto",
+      ])
+    #expect(made.exit == 0, "\(made.errors)")
+    let run = try Run.program(
+      "/usr/bin/python3", [folder.path + "/ladder.py"],
+      environment: [
+        "PYTHONPATH": folder.path + ":" + Programs.root + "/docs/examples/python",
+        "PYTHONDONTWRITEBYTECODE": "1",
+      ])
+    #expect(run.output == "sound\n", "\(run.errors)")
+  }
+
+  @Test func `the Swift example sells, sends again and resolves`() throws {
+    let cluster = try TestCluster(workers: 1, partitions: 2)
+    let nobody = "tcp://127.0.0.1:\(try freePort())"
+    for dispatchers in [[cluster.services], [nobody, cluster.services]] {
+      let run = try Run.program("place-order", dispatchers)
+      #expect(run.exit == 0, "\(run.output)\(run.errors)")
+      #expect(run.output.split(separator: "\n").count == 8, "\(run.output)")
+    }
+    #expect(try Run.program("place-order", [nobody]).exit == 69)
     #expect(cluster.stop() == 0)
   }
 
@@ -175,8 +245,9 @@ extension EndToEndTests {
   @Test func `the state survives a stop, and every process with it goes`() throws {
     let folder = try TestFolder()
     let first = try TestCluster(folder: folder, workers: 2, partitions: 4)
+    // One by one, so that each is a block of the log.
     let submitted = try first.laris(
-      ["submit"],
+      ["submit", "--batch", "1"],
       input: """
         {"registerShop": {"shopId": "42", "name": "Toko Sari"}}
         {"putSku": {"shopId": "42", "skuId": "1", "price": "5000", "onHand": "10"}}

@@ -108,14 +108,19 @@ final class TestCluster {
   private let process = Process()
   let client: LarisClient
 
-  init(folder: TestFolder? = nil, workers count: Int = 3, partitions: Int = 6, timeout: Int = 60) throws {
+  /// - Parameter services: where the dispatcher listens; nil: some free port.
+  init(
+    folder: TestFolder? = nil, services: String? = nil, workers count: Int = 3, partitions: Int = 6,
+    timeout: Int = 60
+  ) throws {
     self.folder = try folder ?? TestFolder()
-    services = "tcp://127.0.0.1:\(try freePort())"
+    self.services = try services ?? "tcp://127.0.0.1:\(freePort())"
     workers = "tcp://127.0.0.1:\(try freePort())"
-    client = try LarisClient(dispatcher: services, budgetMilliseconds: 30_000)
+    client = try LarisClient(dispatcher: self.services, budgetMilliseconds: 30_000)
     process.executableURL = URL(fileURLWithPath: try Programs.path("laris"))
     process.arguments = [
-      "up", "--workers", "\(count)", "--partitions", "\(partitions)", "--data", data, "--listen", services,
+      "up", "--workers", "\(count)", "--partitions", "\(partitions)", "--data", data, "--listen",
+      self.services,
       "--worker-listen", workers,
     ]
     _ = FileManager.default.createFile(atPath: self.folder.path + "/up.log", contents: nil)

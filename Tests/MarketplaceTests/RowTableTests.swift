@@ -27,6 +27,8 @@ struct RowTableTests {
     var stored: [Key: String] = [:]
     /// Copied, not yet written.
     var frozen: [(interval: UInt64, rows: [Row])] = []
+    /// Of the freeze that is under way.
+    var expected: [Row]?
     var interval: UInt64 = 1
     var written: UInt64 = 0
   }
@@ -74,7 +76,7 @@ struct RowTableTests {
           model.rows[key] = stored
           model.changedIn[key] = nil
         }
-      case 90..<93: freeze(&table, &model)
+      case 90..<93: freeze(&table, &model, copying: random.pick([0, 1, 7, 100, 10_000]))
       case 93..<95:
         // The oldest frozen interval reaches SQLite.
         guard !model.frozen.isEmpty else { continue }
@@ -95,15 +97,42 @@ struct RowTableTests {
     #expect(seen == Dictionary(uniqueKeysWithValues: model.rows.map { ($0.key.value, $0.value) }))
   }
 
-  private func freeze(_ table: inout RowTable<Key, Row>, _ model: inout Model) {
-    let (rows, interval) = table.freeze()
-    #expect(interval == model.interval)
-    let expected = model.changedIn.filter { $0.value == model.interval }.keys
-      .map { Row(key: $0.value, text: model.rows[$0] ?? "nowhere") }
+  /// Begins a freeze, or goes on with the one that is under way.
+  private func freeze(_ table: inout RowTable<Key, Row>, _ model: inout Model, copying limit: Int) {
+    if model.expected == nil {
+      table.freeze()
+      model.expected = model.changedIn.filter { $0.value == model.interval }.keys
+        .map { Row(key: $0.value, text: model.rows[$0] ?? "nowhere") }
+      model.interval += 1
+      #expect(table.dirtyCount == 0)
+    }
+    let looked = table.copyFrozen(atMost: limit)
+    #expect(looked <= limit)
+    guard looked < limit, let expected = model.expected else { return }
+    let (rows, interval) = table.takeFrozen()
+    #expect(interval == model.interval - 1)
     #expect(rows.sorted { $0.key < $1.key } == expected.sorted { $0.key < $1.key })
     model.frozen.append((interval, rows))
-    model.interval += 1
-    #expect(table.dirtyCount == 0)
+    model.expected = nil
+  }
+
+  @Test func `a frozen row that changes before it is copied is written as it was`() {
+    var table = RowTable<Key, Row>(rowsExpected: 1)
+    let slots = (0..<10 as Range<UInt64>).map {
+      table.insert(Key($0, spread: 0), Row(key: $0, text: "before"), isNew: true)
+    }
+    table.freeze()
+    #expect(table.copyFrozen(atMost: 4) == 4)
+    for slot in slots { table.update(slot) { $0.text = "after" } }
+    for slot in slots { table.update(slot) { $0.text = "later" } }
+    #expect(table.dirtyCount == 10)
+    #expect(table.copyFrozen(atMost: 100) == 6)
+    let (rows, _) = table.takeFrozen()
+    #expect(rows.map(\.text) == Array(repeating: "before", count: 10))
+    #expect(rows.map(\.key).sorted() == Array(0..<10))
+    table.freeze()
+    #expect(table.copyFrozen(atMost: 100) == 10)
+    #expect(table.takeFrozen().rows.map(\.text) == Array(repeating: "later", count: 10))
   }
 
   private func evict(_ table: inout RowTable<Key, Row>, _ model: inout Model, keeping rowsMax: Int) {
@@ -137,7 +166,11 @@ struct RowTableTests {
     }
     for _ in 0..<10 { table.evict(keeping: 0, writtenThrough: 0) }
     #expect(table.count == 3_000)
-    let (_, first) = table.freeze()
+    table.freeze()
+    for _ in 0..<10 { table.evict(keeping: 0, writtenThrough: 0) }
+    #expect(table.count == 3_000, "what is being copied is not written")
+    _ = table.copyFrozen(atMost: .max)
+    let (_, first) = table.takeFrozen()
     for _ in 0..<10 { table.evict(keeping: 0, writtenThrough: first - 1) }
     #expect(table.count == 3_000)
     // Changed again: written as it was is not written as it is.

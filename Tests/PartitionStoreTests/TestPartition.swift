@@ -111,7 +111,7 @@ final class TestPartition {
   func checkpoint() throws -> Checkpoint {
     var writer = try PartitionWriter(path: path, cluster: Self.cluster, partition: Self.partition)
     return try withCore { core in
-      let checkpoint = core.freeze()
+      let checkpoint = core.makeCheckpoint()
       try writer.write(checkpoint)
       core.written(checkpoint.receipt, keeping: 0)
       return checkpoint

@@ -82,7 +82,9 @@ struct AnsweredRequestsTests {
           #expect(found(requests, id) == nil)
         }
       case 85..<90:
-        let copy = requests.freeze()
+        requests.freeze()
+        while requests.copyFrozen(atMost: 7) == 7 {}
+        let copy = requests.takeFrozen()
         #expect(copy.rows.map(\.id) == sinceFreeze)
         for row in copy.rows {
           let known = Known(
@@ -102,7 +104,9 @@ struct AnsweredRequestsTests {
         if all[stranger] == nil { #expect(found(requests, stranger) == nil) }
       }
     }
-    let last = requests.freeze()
+    requests.freeze()
+    _ = requests.copyFrozen(atMost: .max)
+    let last = requests.takeFrozen()
     stored.formUnion(last.rows.map(\.id))
     for (_, ids) in frozen { stored.formUnion(ids) }
     requests.written(through: sequenceNumber)
@@ -126,7 +130,9 @@ struct AnsweredRequestsTests {
     }
     requests.written(through: 100)  // Nothing was frozen yet.
     #expect(requests.count == 100)
-    _ = requests.freeze()
+    requests.freeze()
+    _ = requests.copyFrozen(atMost: .max)
+    _ = requests.takeFrozen()
     requests.written(through: 50)
     #expect(requests.count == 52, "whole generations up to entry 48 may go")
     #expect(requests.horizon == 49)

@@ -196,6 +196,7 @@ struct PartitionRunTests {
     let whole = Worker()
     var forgetful = Worker(generations: (16, 2))
     var waiting: Checkpoint?
+    var isFreezing = false
     var now = Worker.start
     for step in 0..<2_500 {
       now += Milliseconds(traffic.random.pick(-20...100))
@@ -218,12 +219,18 @@ struct PartitionRunTests {
         forgetful.store.write(checkpoint)
         for _ in 0..<3 { forgetful.core.written(checkpoint.receipt, keeping: keeping) }
         waiting = nil
+      } else if isFreezing {
+        // What changes meanwhile is not in it.
+        waiting = forgetful.core.copyFrozen(atMost: traffic.random.pick([0, 1, 5, 1_000]))
+        isFreezing = waiting == nil
       } else if waiting == nil, traffic.random.chance(30) {
-        waiting = forgetful.core.freeze()
+        forgetful.core.freeze()
+        isFreezing = true
       }
       if restarts, traffic.random.chance(3) {
         // What was frozen and not yet written is lost with the process; the log has it.
         waiting = nil
+        isFreezing = false
         forgetful = Worker(store: forgetful.store, log: forgetful.log, generations: (16, 2))
         guard forgetful.core.applied == whole.core.applied, forgetful.core.time == whole.core.time else {
           Issue.record("step \(step) of seed \(seed): the restart lost something")
@@ -231,6 +238,7 @@ struct PartitionRunTests {
         }
       }
     }
+    if isFreezing { waiting = forgetful.core.copyFrozen(atMost: .max) }
     if let waiting { forgetful.store.write(waiting) }
     #expect(whole.core.ordersPlaced > 1_000)
     expectSame(whole, forgetful, "at the end of seed \(seed)")

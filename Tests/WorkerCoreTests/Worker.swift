@@ -221,7 +221,7 @@ final class Worker {
 
   /// Freezes, writes and lets go of all but `rowsMax` rows of each table.
   func checkpoint(keeping rowsMax: Int = 1_000_000) {
-    let checkpoint = core.freeze()
+    let checkpoint = core.makeCheckpoint()
     store.write(checkpoint)
     // A row that was touched lately survives one look.
     for _ in 0..<3 { core.written(checkpoint.receipt, keeping: rowsMax) }

@@ -1,18 +1,14 @@
-#!/usr/bin/env python3
-"""Sells something through Laris with nothing but pyzmq and the published protos.
+"""Sells something through Laris: registers a shop, puts SKUs, places and settles an order, reads it back.
 
-Registers a shop, puts two SKUs, places an order over a REQ socket, settles it
-and reads it back. Run it with ./run.sh, which generates laris_pb2.py first.
+Run it with ./run.sh, which generates laris_pb2.py first. How to speak to Laris is in laris_client.py.
 
 Exit codes: 0 done, 1 the answer was no, 3 unknown what happened, 64 usage,
 69 no dispatcher there, 75 not executed, try again.
 """
 
 import argparse
-import random
 import secrets
 import sys
-import time
 import uuid
 
 try:
@@ -21,132 +17,43 @@ try:
 except ImportError as error:
     sys.exit(f"place_order.py: {error}; start this with run.sh, which sees to that")
 
+from laris_client import Client, Fate, Options, Outcome, describe, name, uuid7
+
 EXIT_NO, EXIT_UNKNOWN, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_NOT_EXECUTED = 1, 3, 64, 69, 75
 
 
-class Refused(Exception):
-    """The answer is no. Final: the same id would get the same answer."""
+class Stop(Exception):
+    def __init__(self, exit_code: int, sentence: str):
+        super().__init__(sentence)
+        self.exit_code = exit_code
 
 
-class NotExecuted(Exception):
-    """Nothing happened, and we are done trying."""
+def answer(outcome: Outcome) -> "laris.Reply":
+    """The final reply, DONE or NO, or what kept us from it."""
+    if outcome.fate in (Fate.DONE, Fate.NO):
+        return outcome.reply
+    if outcome.fate == Fate.UNKNOWN:
+        raise Stop(EXIT_UNKNOWN, f"nobody can tell yet what request {uuid.UUID(bytes=outcome.request_id)} did: "
+                                 f"{describe(outcome.reply)}")
+    if outcome.reply is None:
+        raise Stop(EXIT_UNREACHABLE, "no dispatcher could be reached: is one running? Start one with: laris up")
+    raise Stop(EXIT_NOT_EXECUTED, f"not executed: {describe(outcome.reply)}")
 
 
-class FateUnknown(Exception):
-    """An attempt may or may not have taken effect, and we are done asking."""
-
-
-class Unreachable(Exception):
-    """No dispatcher has ever answered us, so nothing can have happened."""
-
-
-def uuid7() -> bytes:
-    """16 bytes: 48 bits of milliseconds, version 7, 12 random bits, variant 10, 62 random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
-    return value.to_bytes(16, "big")
-
-
-def rupiah(amount: int) -> str:
-    return f"Rp {amount:,}".replace(",", ".")
-
-
-class Client:
-    """One REQ socket. A request that got no answer is sent again with the same id."""
-
-    def __init__(self, dispatcher: str, channel: str, deadline_ms: int, patience_s: float):
-        self.dispatcher, self.channel = dispatcher, channel
-        self.deadline_ms, self.patience_s = deadline_ms, patience_s
-        self.socket = zmq.Context.instance().socket(zmq.REQ)
-        self.socket.setsockopt(zmq.REQ_RELAXED, 1)  # may send again without a reply,
-        self.socket.setsockopt(zmq.REQ_CORRELATE, 1)  # and drops replies to what it gave up on
-        self.socket.setsockopt(zmq.IMMEDIATE, 1)  # queue only for a dispatcher that is there
-        self.socket.setsockopt(zmq.SNDTIMEO, 1_000)
-        self.socket.setsockopt(zmq.LINGER, 0)
-        self.socket.connect(dispatcher)
-
-    def request(self, **command) -> bytes:
-        """The bytes of a new request. Keep them: a retry sends the very same."""
-        return laris.Request(
-            request_id=uuid7(), channel=self.channel, deadline_milliseconds=self.deadline_ms, **command
-        ).SerializeToString()
-
-    def submit(self, request: bytes) -> laris.Reply:
-        """Returns the final answer, DONE or NO, or raises what kept us from it."""
-        request_id = laris.Request.FromString(request).request_id
-        give_up_at = time.monotonic() + self.patience_s
-        backoff_ms = 50
-        open_attempt = False  # did any attempt end without a word on its effect?
-        while True:
-            wait_ms, why = 0, ""
-            try:
-                self.socket.send(request)
-            except zmq.Again:
-                # IMMEDIATE: there is no connection, so this attempt never left.
-                why = f"no dispatcher at {self.dispatcher}"
-                stop = Unreachable
-            else:
-                reply = self.receive(request_id)
-                if reply is None:
-                    # Lost on its way there or back: nobody knows which.
-                    open_attempt, stop, why = True, FateUnknown, "no reply"
-                elif reply.outcome in (laris.DONE, laris.NO):
-                    return reply
-                elif reply.outcome == laris.NOT_EXECUTED:
-                    # True of this attempt only, so `open_attempt` stays as it is.
-                    stop, why = NotExecuted, describe(reply)
-                    wait_ms = reply.retry_after_milliseconds
-                    if wait_ms == 0:  # a retry can't help
-                        give_up_at = 0
-                else:  # UNKNOWN, and outcomes that a later version may add
-                    open_attempt, stop, why = True, FateUnknown, describe(reply)
-                    wait_ms = reply.retry_after_milliseconds
-                    if reply.code == laris.REQUEST_ID_TOO_OLD:  # nobody will ever know
-                        give_up_at = 0
-
-            wait_s = max(wait_ms, backoff_ms) / 1_000 * random.uniform(1.0, 1.5)
-            if time.monotonic() + wait_s > give_up_at:
-                if open_attempt:
-                    raise FateUnknown(f"request {uuid.UUID(bytes=request_id)}: {why}")
-                raise stop(why)
-            print(f"    {why}; asking again with the same id in {wait_s * 1_000:.0f} ms")
-            time.sleep(wait_s)
-            backoff_ms = min(backoff_ms * 2, 2_000)
-
-    def receive(self, request_id: bytes):
-        """The reply to this request, or None if it did not come in time."""
-        # A second more than the deadline, so that the dispatcher's own word arrives first.
-        until = time.monotonic() + self.deadline_ms / 1_000 + 1
-        while (left := until - time.monotonic()) > 0:
-            if self.socket.poll(left * 1_000, zmq.POLLIN):
-                reply = laris.Reply.FromString(self.socket.recv())
-                # An empty id: the dispatcher could not read ours. It still is our answer.
-                if reply.request_id in (request_id, b""):
-                    return reply
-        return None
-
-
-def name(enum, value: int) -> str:
-    """The name of an enum's value, or its number where a later version added it."""
-    return enum.Name(value) if value in enum.values() else str(value)
-
-
-def describe(reply: laris.Reply) -> str:
-    text = f"{name(laris.Outcome, reply.outcome)} {name(laris.Code, reply.code)}"
-    if reply.message:
-        text += f": {reply.message}"
-    return text
-
-
-def done(reply: laris.Reply) -> laris.Reply:
+def done(outcome: Outcome) -> "laris.Reply":
+    reply = answer(outcome)
     if reply.outcome == laris.NO:
-        raise Refused(f"the answer is {describe(reply)}")
+        raise Stop(EXIT_NO, f"the answer is {describe(reply)}")
     return reply
 
 
 def check(condition: bool, what: str):
     if not condition:
-        raise Refused(f"this should be so, and is not: {what}")
+        raise Stop(EXIT_NO, f"this should be so, and is not: {what}")
+
+
+def rupiah(amount: int) -> str:
+    return f"Rp {amount:,}".replace(",", ".")
 
 
 def sell(client: Client):
@@ -160,21 +67,24 @@ def sell(client: Client):
         category="food"))))
     print(f"registered    shop {shop}")
 
-    for sku, price, on_hand, label in (
-        (coffee, 45_000, 100, "Kopi Gayo 250 g"), (cloth, 120_000, 10, "Batik cap")):
-        stock = done(client.submit(client.request(put_sku=laris.PutSku(
-            shop_id=shop, sku_id=sku, price=price, on_hand=on_hand, name=label)))).stock_changed
+    # Several requests in one message: each has its own id and its own outcome.
+    goods = [(coffee, 45_000, 100, "Kopi Gayo 250 g"), (cloth, 120_000, 10, "Batik cap")]
+    puts = [client.request(put_sku=laris.PutSku(shop_id=shop, sku_id=sku, price=price, on_hand=on_hand, name=label))
+            for sku, price, on_hand, label in goods]
+    for (sku, _, _, label), outcome in zip(goods, client.submit_all(puts)):
+        stock = done(outcome).stock_changed
         print(f"put           SKU {sku}, {label}: {rupiah(stock.price)}, {stock.on_hand} on hand")
 
     # More than there is: the rules say no, and name every line that is short.
-    reply = client.submit(client.request(place_order=laris.PlaceOrder(
+    reply = answer(client.submit(client.request(place_order=laris.PlaceOrder(
         shop_id=shop, buyer_id=buyer,
-        lines=[laris.Line(sku_id=coffee, quantity=1), laris.Line(sku_id=cloth, quantity=11)])))
+        lines=[laris.Line(sku_id=coffee, quantity=1), laris.Line(sku_id=cloth, quantity=11)]))))
     check(reply.code == laris.OUT_OF_STOCK, f"11 of 10 are out of stock, not {describe(reply)}")
     for line in reply.lines:
         print(f"refused       line {line.index}: wanted {line.wanted} of SKU {line.sku_id}, "
-              f"{line.available} on hand ({laris.Code.Name(reply.code)})")
+              f"{line.available} on hand ({name(laris.Code, reply.code)})")
 
+    # A service stores these bytes before it sends them.
     request = client.request(place_order=laris.PlaceOrder(
         shop_id=shop, buyer_id=buyer, shipping_fee=18_000, reference="python-example",
         lines=[laris.Line(sku_id=coffee, quantity=2), laris.Line(sku_id=cloth, quantity=1)]))
@@ -182,21 +92,29 @@ def sell(client: Client):
     placed = first.order_placed
     print(f"placed        order {placed.order_id.hex()}, {rupiah(placed.total)} to pay")
 
-    check(client.submit(request) == first, "the same request gets the same answer")
+    check(done(client.submit(request)) == first, "the same request gets the same answer")
     print("sent again    the same id: the same order, nothing done twice")
 
     settled = done(client.submit(client.request(settle_payment=laris.SettlePayment(
         order_id=placed.order_id, provider="bank", reference=uuid.uuid4().hex,
         amount=placed.total, method=laris.BANK_TRANSFER)))).payment_settled
-    print(f"settled       {laris.Settlement.Name(settled.settlement)}: {rupiah(settled.held)} held in escrow, "
+    print(f"settled       {name(laris.Settlement, settled.settlement)}: {rupiah(settled.held)} held in escrow, "
           f"{rupiah(settled.outstanding)} outstanding")
 
     order = done(client.submit(client.request(get_order=laris.GetOrder(order_id=placed.order_id)))).order
-    print(f"read back     order is {laris.OrderState.Name(order.state)}: {len(order.lines)} lines, "
+    print(f"read back     order is {name(laris.OrderState, order.state)}: {len(order.lines)} lines, "
           f"total {rupiah(order.total)}, received {rupiah(order.received)}")
 
     sku = done(client.submit(client.request(get_sku=laris.GetSku(shop_id=shop, sku_id=coffee)))).sku
     print(f"read back     SKU {sku.sku_id}: {sku.on_hand} on hand, {sku.reserved} reserved")
+
+    # What to do where an outcome was unknown and the answer is needed now.
+    fate = done(client.resolve(laris.Request.FromString(request).request_id, shop_id=shop))
+    check(fate.order_placed == placed, "resolving tells what was answered")
+    print(f"resolved      the request placed order {fate.order_placed.order_id.hex()}")
+    fate = answer(client.resolve(uuid7(), shop_id=shop))
+    check(fate.code == laris.REQUEST_SEALED, "a request that never came is sealed")
+    print(f"sealed        a request that never came ({name(laris.Code, fate.code)})")
 
     check(settled.settlement == laris.EXACT, "the payment settles exactly")
     check(order.received == order.held == placed.total, "escrow holds what was paid")
@@ -212,35 +130,30 @@ class Parser(argparse.ArgumentParser):
 def main() -> int:
     sys.stdout.reconfigure(line_buffering=True)
     parser = Parser(description="Sells something through Laris, over a ZeroMQ REQ socket.")
-    parser.add_argument("--dispatcher", default="tcp://127.0.0.1:12120", metavar="ADDR",
-                        help="where the dispatcher listens for services (default: %(default)s)")
+    parser.add_argument("--dispatcher", action="append", metavar="ADDR",
+                        help="where a dispatcher listens for services; repeat it for more (default: tcp://127.0.0.1:12120)")
     parser.add_argument("--channel", default="python-example", help="the name we sell under (default: %(default)s)")
     parser.add_argument("--deadline", type=int, default=2_000, metavar="MS",
                         help="how long to wait for each answer, in milliseconds (default: %(default)s)")
+    parser.add_argument("--connect-deadline", type=float, default=3, metavar="S",
+                        help="how long a dispatcher may take to be there, in seconds (default: %(default)s)")
     parser.add_argument("--patience", type=float, default=30, metavar="S",
                         help="how long to go on asking, in seconds (default: %(default)s)")
     arguments = parser.parse_args()
     if not 1 <= arguments.deadline <= 600_000:
         parser.error("--deadline is 1 to 600000 milliseconds")
+    dispatchers = arguments.dispatcher or ["tcp://127.0.0.1:12120"]
+    options = Options(channel=arguments.channel, connect_deadline_s=arguments.connect_deadline,
+                      budget_s=arguments.patience, deadline_ms=arguments.deadline)
     try:
-        client = Client(arguments.dispatcher, arguments.channel, arguments.deadline, arguments.patience)
+        client = Client(dispatchers, options, say=lambda line: print(f"    {line}"))
     except zmq.ZMQError as error:
-        parser.error(f"--dispatcher {arguments.dispatcher}: {error}")
-
+        parser.error(f"--dispatcher {', '.join(dispatchers)}: {error}")
     try:
         sell(client)
-    except Refused as no:
-        print(no, file=sys.stderr)
-        return EXIT_NO
-    except FateUnknown as unknown:
-        print(f"nobody can tell yet what happened: {unknown}", file=sys.stderr)
-        return EXIT_UNKNOWN
-    except NotExecuted as error:
-        print(f"not executed: {error}", file=sys.stderr)
-        return EXIT_NOT_EXECUTED
-    except Unreachable as error:
-        print(f"{error}: is it running? Start one with: laris up", file=sys.stderr)
-        return EXIT_UNREACHABLE
+    except Stop as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code
     return 0
 
 

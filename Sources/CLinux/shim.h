@@ -1,0 +1,31 @@
+#include <errno.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// glibc has no wrapper before 2.41, and syscall(2) is variadic.
+struct laris_sched_attr {
+  uint32_t size;
+  uint32_t policy;
+  uint64_t flags;
+  int32_t nice;
+  uint32_t priority;
+  uint64_t runtime;
+  uint64_t deadline;
+  uint64_t period;
+};
+
+// The calling thread's policy, nice value and time slice in nanoseconds. 0, or errno.
+static inline int laris_sched_setattr(uint32_t policy, int32_t nice, uint64_t slice) {
+  struct laris_sched_attr attr = {sizeof attr, policy, 0, nice, 0, slice, 0, 0};
+  return syscall(SYS_sched_setattr, 0, &attr, 0) == 0 ? 0 : errno;
+}
+
+#include <malloc.h>
+
+// What is in <malloc.h> is no part of Swift's Glibc module.
+static inline void laris_malloc_options(int top_pad, int trim_threshold, int mmap_threshold) {
+  mallopt(M_TOP_PAD, top_pad);
+  mallopt(M_TRIM_THRESHOLD, trim_threshold);
+  mallopt(M_MMAP_THRESHOLD, mmap_threshold);
+}
