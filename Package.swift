@@ -59,26 +59,29 @@ let package = Package(
       ]),
     .target(
       name: "LarisClient", dependencies: ["ClientCore", "Cluster", "LarisProtocol", "Wire", "ZeroMQ"]),
+    .target(name: "RunHistory", dependencies: ["Bytes", "Cluster", "LZ4", "Marketplace", "Wire"]),
 
     .executableTarget(
       name: "laris",
       dependencies: [
         "Bytes", "Cluster", "ConfigurationManager", "DispatcherNode", "LarisClient", "LarisProtocol",
-        "NodeSupport", "PartitionStore", "ReplicationLog", "SQLite", "Wire",
-        "WorkerCore", "WorkerNode",
+        "NodeSupport", "PartitionStore", "ReplicationLog", "RunHistory", "SQLite", "Wire",
+        "WorkerCore", "WorkerNode", "ZeroMQ",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
       name: "LoadTest",
       dependencies: [
-        "Bytes", "Cluster", "LarisClient", "LarisProtocol", "Marketplace", "NodeSupport", "Wire", "ZeroMQ",
+        "Bytes", "Cluster", "LarisClient", "LarisProtocol", "Marketplace", "NodeSupport", "RunHistory",
+        "Wire",
+        "ZeroMQ",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
       path: "loadtest/LoadTest"),
     .executableTarget(
       name: "laris-loadtest",
       dependencies: [
-        "LarisClient", "LarisProtocol", "LoadTest", "NodeSupport",
+        "LarisClient", "LarisProtocol", "LoadTest", "NodeSupport", "RunHistory",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "loadtest/laris-loadtest"),
@@ -122,11 +125,18 @@ let package = Package(
     .testTarget(
       name: "ConfigurationManagerTests",
       dependencies: ["TestSupport", "Cluster", "ConfigurationManager", "SQLite"]),
-    .testTarget(name: "LoadTestTests", dependencies: ["LoadTest"]),
+    .testTarget(
+      name: "RunHistoryTests",
+      dependencies: ["TestSupport", "Bytes", "Cluster", "Marketplace", "RunHistory", "Wire"]),
+    .testTarget(
+      name: "LoadTestTests",
+      dependencies: ["TestSupport", "Bytes", "Cluster", "LoadTest", "Marketplace", "RunHistory", "Wire"]),
     .testTarget(name: "ArchitectureTests"),
     .testTarget(
       name: "EndToEndTests",
-      dependencies: ["TestSupport", "LarisClient", "LarisProtocol", "LoadTest", "SQLite", "ZeroMQ"]),
+      dependencies: [
+        "TestSupport", "Bytes", "LarisClient", "LarisProtocol", "LoadTest", "RunHistory", "SQLite", "ZeroMQ",
+      ]),
   ],
   swiftLanguageModes: [.v6]
 )

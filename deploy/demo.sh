@@ -255,7 +255,8 @@ say "Shop $shop sold 2 × Kopi Gayo for Rp $total. The answer DONE means: it is 
   "The order lives on partition $partition, and that is with worker $victim (process $victim_pid)."
 
 heading "A sale of $seconds s, and a worker killed in the middle"
-"$loadtest" run --dispatcher "$dispatcher" --seconds "$seconds" --in-flight 2000 --shops 200 --skus-per-shop 50 </dev/null &
+"$loadtest" run --dispatcher "$dispatcher" --seconds "$seconds" --in-flight 2000 --shops 200 --skus-per-shop 50 --retry \
+  </dev/null &
 sale_pid=$!
 if ended_within "$sale_pid" $((seconds * 2 / 5)); then # by then the shops are loaded, and it sells
   wait "$sale_pid" || fail "the sale ended at once: laris-loadtest exited with $?." "$folder/cluster.log"

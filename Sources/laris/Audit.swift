@@ -11,19 +11,34 @@ struct Audit: ParsableCommand {
       Each partition writes a checkpoint and then checks its tables while it goes on serving: accounts
       against transfers, escrow against orders, payments against orders, stock against orders.
 
+      With --history also what clients were answered: every final answer that laris-loadtest run --history
+      recorded is asked for by its request id and compared byte for byte; requests that were recorded as
+      not executed must have had no effect; and the cluster's count of orders must be what the histories
+      tell, unless --shared says that others placed orders too.
+
       Exit code 0: all is as it must be; 1: not, and the first row that shows it is printed.
 
         laris audit
+        laris audit --history sale.history.lz4
         laris audit --json | jq '.partitions[].checks[] | select(.violations != "0")'
       """)
 
   @OptionGroup var cluster: ClusterOptions
 
-  @Flag(help: "Print JSON: {clean, accounts, partitions: [AuditReport]}.")
+  @Flag(help: "Print JSON: {clean, accounts, partitions: [AuditReport], history}.")
   var json = false
 
   @Option(help: "How long one partition's audit may take, in seconds.")
   var auditTimeout: Double = 600
+
+  @Option(help: "What a load test recorded, to be compared with the cluster. May be given again.")
+  var history: [String] = []
+
+  @Flag(help: "With --history: others placed orders too, so don't count them.")
+  var shared = false
+
+  @Flag(help: "With --history: a request whose fate nobody settled is no finding.")
+  var allowUnknown = false
 
   func validate() throws {
     guard auditTimeout >= 1, auditTimeout <= 600 else {
@@ -53,16 +68,25 @@ struct Audit: ParsableCommand {
     for report in reports {
       for row in report.accounts { accounts[row.kind, default: 0] += Int128(row.balance) }
     }
-    let isClean = reports.allSatisfy { report in
+    var answers: AuditHistory?
+    if !history.isEmpty {
+      answers = try AuditHistory(
+        paths: history, cluster: cluster, status: status, reports: reports, isShared: shared,
+        allowsUnknown: allowUnknown, showsProgress: !json && Terminal.isInteractive)
+    }
+    let booksBalance = reports.allSatisfy { report in
       !report.checks.isEmpty && report.checks.allSatisfy { $0.violations == 0 }
     }
-    Terminal.print(try json ? jsonText(reports, accounts, isClean) : text(reports, accounts, status, isClean))
+    let isClean = booksBalance && answers?.isClean ?? true
+    Terminal.print(
+      try json
+        ? jsonText(reports, accounts, answers, isClean) : text(reports, accounts, status, answers, isClean))
     if !isClean { throw NodeError(.no, "the audit found a broken rule") }
   }
 
   private func text(
     _ reports: [Laris_AuditReport], _ accounts: [String: Int128], _ status: Laris_ClusterStatus,
-    _ isClean: Bool
+    _ answers: AuditHistory?, _ isClean: Bool
   ) -> String {
     var names: [String] = []
     for check in reports.flatMap(\.checks) where !names.contains(check.name) { names.append(check.name) }
@@ -91,16 +115,19 @@ struct Audit: ParsableCommand {
         text += "\(check.firstViolation)\n"
       }
     }
-    text += isClean ? "clean: the books balance" : "NOT CLEAN"
+    if let answers { text += answers.text + "\n" }
+    let balanced = answers == nil ? "the books balance" : "the books balance, and every answer is kept"
+    text += isClean ? "clean: \(balanced)" : "NOT CLEAN"
     return text
   }
 
-  private func jsonText(_ reports: [Laris_AuditReport], _ accounts: [String: Int128], _ isClean: Bool) throws
-    -> String
-  {
+  private func jsonText(
+    _ reports: [Laris_AuditReport], _ accounts: [String: Int128], _ answers: AuditHistory?, _ isClean: Bool
+  ) throws -> String {
     let partitions = try reports.map { try $0.jsonString() }.joined(separator: ",")
     let sums = accounts.sorted { $0.key < $1.key }.map { "\"\($0.key)\":\"\($0.value)\"" }.joined(
       separator: ",")
-    return "{\"clean\":\(isClean),\"accounts\":{\(sums)},\"partitions\":[\(partitions)]}"
+    let history = try answers.map { ",\"history\":\(try $0.json)" } ?? ""
+    return "{\"clean\":\(isClean),\"accounts\":{\(sums)},\"partitions\":[\(partitions)]\(history)}"
   }
 }

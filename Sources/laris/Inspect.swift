@@ -5,13 +5,15 @@ import Foundation
 import NodeSupport
 import PartitionStore
 import ReplicationLog
+import RunHistory
 import SQLite
 
 struct Inspect: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "What a file or folder of ours holds, offline.",
     discussion: """
-      Knows log segments (*.lz4), partition.sqlite, cluster.sqlite, and folders of them. Changes nothing.
+      Knows log segments (*.lz4), partition.sqlite, cluster.sqlite, a load test's history, and folders of
+      them. Changes nothing.
 
         laris inspect laris-data/worker-1/partitions/0000
         laris inspect laris-data/dispatcher/cluster.sqlite
@@ -72,6 +74,7 @@ struct Inspect: ParsableCommand {
     } catch {
       throw NodeError(.no, "it can't be read: \(error.localizedDescription)")
     }
+    if HistoryReader.isHistory(head) { return try history(file) }
     if head.starts(with: [0x50, 0x2A, 0x4D, 0x18]) { return try segment(file) }
     guard head.starts(with: Array("SQLite format 3".utf8)) else {
       throw NodeError(.no, "this is no file that Laris writes")
@@ -102,6 +105,20 @@ struct Inspect: ParsableCommand {
       ("last entry", "\(scan.next.rawValue - 1)"), ("blocks", "\(blocks)"), ("entries", "\(entries)"),
       ("entry bytes", "\(plain)"), ("end", end),
     ]
+  }
+
+  private func history(_ file: String) throws -> [(String, String)] {
+    let reader = try HistoryReader(path: file)
+    var counts: [String: UInt64] = [:]
+    while let record = try reader.next() {
+      counts["\(record.command.name) \(record.outcome.name)", default: 0] += 1
+    }
+    return [
+      ("file", file), ("kind", "history of a load test"), ("run", reader.header.run),
+      ("cluster", reader.header.cluster), ("load", reader.header.load), ("seed", "\(reader.header.seed)"),
+      ("orders before", "\(reader.header.ordersBefore)"), ("records", "\(reader.position)"),
+    ] + counts.sorted { $0.key < $1.key }.map { ($0.key, "\($0.value)") }
+      + [("end", reader.end == nil ? reader.cut ?? "missing" : "complete")]
   }
 
   private func partition(_ file: String) throws -> [(String, String)] {

@@ -1,98 +1,76 @@
 import Bytes
 import Cluster
 import Foundation
-import Histogram
 import LarisClient
 import LarisProtocol
 import Marketplace
+import RunHistory
+import Synchronization
 import Wire
 import ZeroMQ
 
-/// A sale: shops and SKUs are set up, then orders are placed, one request a message.
+/// A sale: shops and SKUs are set up, then commands are sent in a mix, one request a message.
 ///
-/// Closed loop (a number in flight) or open loop (a rate; latency counts from the planned time).
-/// One thread, which sleeps when there is nothing to do. A request without a final answer is tried
-/// again with its id, so that every order is accounted for at the end.
+/// Closed loop (a number in flight) or open loop (a rate; latency counts from the planned time), over
+/// several connections, each with a thread of its own.
 package final class Sale {
   package struct Options: Sendable {
     package var dispatcher = "tcp://127.0.0.1:12120"
     package var seconds: Double = 60
-    package var inFlight = 2_000
-    /// Orders a second; nil: closed loop.
-    package var rate: Double?
-    package var shops = 10_000
-    package var skusPerShop = 10
-    package var linesPerOrder = 3
+    /// nil: 2,000 in a closed loop; in an open one what five seconds of its highest rate need.
+    package var inFlight: Int?
+    /// nil: closed loop.
+    package var profile: RateProfile?
+    package var connections = 1
+    package var model = SaleModel.Options()
     package var stock: Int64 = 1_000_000_000
-    package var seed: UInt64 = 1
-    /// Per mille of the orders that want SKU 1 of shop 1.
-    package var hotPerMille = 0
+    /// Whether *not executed* is tried again where the answer says that it helps.
+    package var retries = false
+    /// After so long without an answer a request goes again.
+    package var silenceSeconds: Double = 2
+    /// How long one request is tried in all.
+    package var budgetSeconds: Double = 30
+    /// Whether `Resolve` settles at the end what is unknown then.
+    package var resolves = true
+    package var history: String?
     package init() {}
   }
 
   package enum Failure: Error, CustomStringConvertible {
     case address(String)
     case setup(String)
+    case history(String)
     package var description: String {
       switch self {
       case .address(let text): "\(text) is no address; it should look like tcp://127.0.0.1:12120"
       case .setup(let text): "the marketplace could not be set up: \(text)"
+      case .history(let text): text
       }
     }
   }
 
-  package struct Progress {
-    package var seconds: Double
-    package var orders: Int
-    package var ordersLastSecond: Int
-    package var p99Milliseconds: Double
-  }
-
-  private struct Slot {
-    var number: UInt64 = 0
-    var idHigh: UInt64 = 0
-    /// When the order was due, and when its request was last sent, in microseconds.
-    var plannedAt: Int64 = 0
-    var sentAt: Int64 = 0
-    var resendAt: Int64 = 0
-    var attempts = 0
-    var isUsed = false
-  }
-
   private let options: Options
-  private let context = ZeroMQContext()
-  private let socket: Socket
-  private var slots: [Slot]
-  private var free: [Int] = []
-  private var nextNumber: UInt64 = 0
-  private var writer = ByteWriter(capacity: 512)
-  private var histogram = Histogram<UInt64>(
-    highestTrackableValue: 600_000_000, numberOfSignificantValueDigits: .three)
-  private var window = Histogram<UInt64>(
-    highestTrackableValue: 600_000_000, numberOfSignificantValueDigits: .three)
-  private var summary = SaleSummary()
-  /// Of this run: in the ids, so that two runs never share one.
-  private let runBits = UInt64.random(in: 0..<(1 << 12))
+  private let context: ZeroMQContext
+  private let run = RunID.fresh()
+  private var history: HistoryWriter?
 
   package init(_ options: Options) throws(Failure) {
-    socket = try Self.connect(options.dispatcher, context)
     self.options = options
-    let capacity = options.rate == nil ? options.inFlight : max(options.inFlight, 20_000)
-    slots = Array(repeating: Slot(), count: capacity)
-    free = Array((0..<capacity).reversed())
+    context = ZeroMQContext(ioThreads: Int32(min(4, options.connections)))
+    do { _ = try SaleGenerator.connect(options.dispatcher, context) } catch {
+      throw .address(options.dispatcher)
+    }
   }
 
-  private static func connect(_ dispatcher: String, _ context: ZeroMQContext) throws(Failure) -> Socket {
-    do {
-      let socket = try Socket(.dealer, in: context)
-      socket.setHighWaterMarks(send: 0, receive: 0)
-      socket.setImmediate()
-      socket.setReconnect(milliseconds: 20, max: 200)
-      try socket.connect(dispatcher)
-      return socket
-    } catch {
-      throw .address(dispatcher)
-    }
+  /// Requests that can be in flight on one connection.
+  private var slots: Int {
+    let all = options.inFlight ?? options.profile.map { max(20_000, Int($0.peak * 5)) } ?? 2_000
+    return min(SaleGenerator.slotsMax, max(1, (all + options.connections - 1) / options.connections))
+  }
+
+  package var description: String {
+    options.profile.map { "open loop \($0)" }
+      ?? "\(slots * options.connections) in flight for \(Int(options.seconds)) s"
   }
 
   // MARK: Setting up
@@ -104,7 +82,7 @@ package final class Sale {
       throw .address(options.dispatcher)
     }
     let run = RunID.fresh()
-    let total = options.shops * (1 + options.skusPerShop)
+    let total = options.model.shops * (1 + options.model.skusPerShop)
     var number = 0
     var over = 0
     var reportedAt = Date()
@@ -135,15 +113,15 @@ package final class Sale {
       pipeline.submit(id, Array(writer.bytes))
       try turn(&pipeline, below: 2_000)
     }
-    for shop in 1...options.shops {
+    for shop in 1...options.model.shops {
       var command = Command.RegisterShop()
       command.shop = UInt64(shop)
       command.name = "Toko \(shop)"
       try submit(.registerShop(command), &pipeline)
     }
     try turn(&pipeline, below: 0)
-    for shop in 1...options.shops {
-      for sku in 1...options.skusPerShop {
+    for shop in 1...options.model.shops {
+      for sku in 1...options.model.skusPerShop {
         var command = Command.PutSKU()
         command.shop = UInt64(shop)
         command.sku = UInt64(sku)
@@ -156,175 +134,215 @@ package final class Sale {
     progress(total, total)
   }
 
-  // MARK: Selling
-
-  private static func now() -> Int64 { read(CLOCK_MONOTONIC) }
-
-  /// Time that this thread has computed.
-  private static func threadMicroseconds() -> Int64 { read(CLOCK_THREAD_CPUTIME_ID) }
-
-  private static func read(_ clock: clockid_t) -> Int64 {
-    var time = timespec()
-    clock_gettime(clock, &time)
-    return Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1_000
+  /// Begins the history file, with what the cluster is and has before the run.
+  private func beginHistory(seed: UInt64) throws(Failure) {
+    guard let path = options.history else { return }
+    let status = try standing()
+    let header = HistoryHeader(
+      run: run.description, seed: seed, startedAt: Int64(Date().timeIntervalSince1970 * 1_000),
+      cluster: status.clusterID, partitions: status.partitions.count,
+      ordersBefore: status.partitions.reduce(0) { $0 + $1.orders },
+      load: "\(description); mix \(options.model.mix)")
+    do throws(HistoryError) { history = try HistoryWriter(path: path, header: header) } catch {
+      throw .history("\(error)")
+    }
   }
 
-  /// Sells for the time that was asked for, and waits for what is under way.
+  /// The cluster's status, once its count of orders rests: workers report it twice a second.
+  private func standing() throws(Failure) -> Laris_ClusterStatus {
+    guard let client = try? LarisClient(dispatcher: options.dispatcher) else {
+      throw .address(options.dispatcher)
+    }
+    var request = Laris_Request()
+    request.getStatus = Laris_GetStatus()
+    var before: UInt64?
+    for _ in 0..<20 {
+      guard case .done(let reply)? = try? client.call(request) else { break }
+      let orders = reply.status.partitions.reduce(0) { $0 + $1.orders }
+      if orders == before { return reply.status }
+      before = orders
+      usleep(1_100_000)
+    }
+    throw .history("the cluster's orders can't be counted: it does not answer, or others place orders too")
+  }
+
+  // MARK: Selling
+
+  /// Sells for the time that was asked for, waits until every request has an end, and settles what is
+  /// unknown then.
   ///
-  /// - Parameter progress: called once a second.
-  package func sell(progress: (Progress) -> Void) -> SaleSummary {
+  /// - Parameters:
+  ///   - progress: called once for each second, when it is over on every connection.
+  ///   - settling: called before and while unknown requests are resolved.
+  package func sell(
+    progress: (SecondTally) -> Void, settling: (_ done: Int, _ of: Int) -> Void = { _, _ in }
+  ) throws(Failure) -> SaleSummary {
+    try beginHistory(seed: options.model.seed)
+    var summary = SaleSummary()
+    summary.run = run.description
     let lag = LagSampler(dispatcher: options.dispatcher)
     defer { lag.stop() }
-    let began = Self.now()
-    let busyBefore = Self.threadMicroseconds()
-    let end = began + Int64(options.seconds * 1_000_000)
-    var second: Int64 = 1
-    var ordersBefore = 0
-    var scanAt = began
-    var message = Message()
-    while true {
-      let now = Self.now()
-      if now < end { send(now: now, began: began) }
-      let isOver = now >= end && free.count == slots.count
-      let isStuck = now >= end + 60_000_000
-      if isOver || isStuck { break }
-      if socket.wait(milliseconds: pause(now: now, began: began, end: end)) {
-        let received = Self.now()
-        while (try? socket.receive(into: &message)) == true { take(message.bytes, now: received) }
-      }
-      if now - scanAt >= 10_000 {
-        scanAt = now
-        resend(now: now)
-      }
-      if now - began >= second * 1_000_000, now < end {
-        progress(
-          Progress(
-            seconds: Double(second), orders: summary.finished,
-            ordersLastSecond: summary.finished - ordersBefore,
-            p99Milliseconds: Double(window.valueAtPercentile(99)) / 1_000))
-        window.reset()
-        ordersBefore = summary.finished
-        second += 1
+    let boards = (0..<options.connections).map { _ in SaleGenerator.Board() }
+    let beganAt = SaleGenerator.now()
+    let epoch = Int64(Date().timeIntervalSince1970 * 1_000_000)
+    for (connection, board) in boards.enumerated() {
+      start(plan(connection, beganAt: beganAt, epoch), board)
+    }
+    summary.threads = watch(boards, beganAt: beganAt, progress)
+    for board in boards {
+      board.report.withLock { report in
+        if let tally = report.tally { summary.tally.add(tally) }
+        if let failure = report.failure { summary.failures.append(failure) }
       }
     }
-    summary.unresolved = slots.count - free.count
+    let unknown = boards.flatMap { $0.report.withLock { $0.unknown } }
     summary.sellingSeconds = options.seconds
-    summary.generatorLoad =
-      Double(Self.threadMicroseconds() - busyBefore) / Double(max(1, Self.now() - began))
     summary.lagAt10Seconds = lag.peak(from: 5, to: 10)
     summary.lagAtEnd = lag.peak(from: options.seconds - 5, to: options.seconds)
-    summary.histogram = histogram
+    summary.resolutions = settle(unknown, settling)
+    if let history {
+      do throws(HistoryError) {
+        try history.finish(endedAt: Int64(Date().timeIntervalSince1970 * 1_000))
+      } catch {
+        summary.failures.append("the history is not complete: \(error)")
+      }
+    }
     return summary
   }
 
-  /// How long there is nothing to do but wait for answers.
-  private func pause(now: Int64, began: Int64, end: Int64) -> Int {
-    if let rate = options.rate, now < end, !free.isEmpty {
-      let due = began + Int64(Double(nextNumber) / rate * 1_000_000)
-      return max(1, min(10, Int((due - now) / 1_000)))
-    }
-    return 10
+  private func plan(_ connection: Int, beganAt: Int64, _ epoch: Int64) -> SaleGenerator.Plan {
+    var model = options.model
+    model.run = run.id.low ^ run.id.high
+    return SaleGenerator.Plan(
+      dispatcher: options.dispatcher, model: model, profile: options.profile, seconds: options.seconds,
+      slots: slots, retries: options.retries,
+      silenceMicroseconds: Int64(options.silenceSeconds * 1_000_000),
+      budgetMicroseconds: Int64(options.budgetSeconds * 1_000_000), connection: connection,
+      connections: options.connections, runBits: (run.id.low ^ run.id.high << 30) & (1 << 34 - 1),
+      beganAt: beganAt, beganAtEpoch: epoch)
   }
 
-  private func send(now: Int64, began: Int64) {
-    if let rate = options.rate {
-      let due = UInt64(Double(now - began) / 1_000_000 * rate)
-      while nextNumber < due, let slot = free.popLast() {
-        begin(slot, plannedAt: began + Int64(Double(nextNumber) / rate * 1_000_000), now: now)
+  private func start(_ plan: SaleGenerator.Plan, _ board: SaleGenerator.Board) {
+    let thread = Thread { [context, history] in
+      do {
+        var generator = try SaleGenerator(plan, board, history: history, context: context)
+        generator.run()
+      } catch {
+        board.report.withLock {
+          $0.failure = "connection \(plan.connection): \(error)"
+          $0.tally = Tally()
+        }
       }
-      if nextNumber < due { summary.sendingWasLate = true }
-    } else {
-      while let slot = free.popLast() { begin(slot, plannedAt: now, now: now) }
     }
+    thread.name = "sale-\(plan.connection)"
+    thread.start()
   }
 
-  private func begin(_ slot: Int, plannedAt: Int64, now: Int64) {
-    let milliseconds = UInt64(max(0, Date().timeIntervalSince1970 * 1_000))
-    slots[slot] = Slot(
-      number: nextNumber, idHigh: milliseconds << 16 | 0x7000 | runBits, plannedAt: plannedAt, sentAt: 0,
-      resendAt: 0, attempts: 0, isUsed: true)
-    nextNumber += 1
-    transmit(slot, now: now)
-  }
-
-  /// The slot is in the id, so that an answer finds it.
-  private func id(_ slot: Int) -> RequestID {
-    RequestID(
-      high: slots[slot].idHigh, low: 2 << 62 | UInt64(slot) << 40 | slots[slot].number & (1 << 40 - 1))
-  }
-
-  private func transmit(_ slot: Int, now: Int64) {
-    writer.removeAll()
-    let order = Self.order(slots[slot].number, options)
-    RequestEncoder.write(
-      id: id(slot), channel: "loadtest", deadlineMilliseconds: 0, .placeOrder(order), into: &writer)
-    slots[slot].sentAt = now
-    do {
-      try socket.send(writer.bytes)
-      slots[slot].attempts += 1
-      slots[slot].resendAt = now + 2_000_000
-    } catch {
-      slots[slot].resendAt = now + 20_000
-    }
-  }
-
-  /// The order with this number: the same again whenever it is sent.
-  private static func order(_ number: UInt64, _ options: Options) -> Command.PlaceOrder {
-    var state = mixed(options.seed &+ number &* 0x9E37_79B9_7F4A_7C15)
-    func draw(_ bound: Int) -> UInt64 {
-      state = mixed(state)
-      return UInt64(truncatingIfNeeded: state.multipliedFullWidth(by: UInt64(bound)).high)
-    }
-    var order = Command.PlaceOrder()
-    let isHot = options.hotPerMille > 0 && draw(1_000) < UInt64(options.hotPerMille)
-    order.shop = isHot ? 1 : draw(options.shops) + 1
-    order.buyer = draw(10_000_000) + 1
-    let first = isHot ? 0 : Int(draw(options.skusPerShop))
-    for line in 0..<options.linesPerOrder {
-      order.lines.append(
-        .init(sku: UInt64((first + line) % options.skusPerShop) + 1, quantity: UInt32(draw(3)) + 1))
-    }
-    return order
-  }
-
-  private func take(_ bytes: UnsafeRawBufferPointer, now: Int64) {
-    guard let peek = try? ReplyPeek(bytes), let id = peek.id else {
-      summary.strayReplies += 1
-      return
-    }
-    let slot = Int(id.low >> 40 & 0x3F_FFFF)
-    guard slot < slots.count, slots[slot].isUsed, self.id(slot) == id else {
-      summary.strayReplies += 1
-      return
-    }
-    switch Outcome(rawValue: peek.outcome) {
-    case .done: summary.done += 1
-    case .no: summary.no[peek.code, default: 0] += 1
-    default:
-      summary.retries[peek.code, default: 0] += 1
-      guard peek.retryAfterMilliseconds > 0 else {
-        summary.refused[peek.code, default: 0] += 1
-        return release(slot)
+  /// Puts the connections' seconds together until all are over.
+  private func watch(
+    _ boards: [SaleGenerator.Board], beganAt: Int64, _ progress: (SecondTally) -> Void
+  ) -> [ThreadLoads.Load] {
+    var first: ThreadLoads?
+    var loads: [ThreadLoads.Load] = []
+    var waiting: [Int: SecondTally] = [:]
+    var next = 0
+    while true {
+      usleep(50_000)
+      let elapsed = Double(SaleGenerator.now() - beganAt) / 1_000_000
+      if first == nil { first = ThreadLoads() }
+      if loads.isEmpty, elapsed >= options.seconds, let first { loads = ThreadLoads().since(first) }
+      var isOver = true
+      var secondsOver = Int.max
+      for board in boards {
+        let report = board.report.withLock { report in
+          defer { report.seconds = [] }
+          return (seconds: report.seconds, over: report.secondsOver, isOver: report.tally != nil)
+        }
+        for second in report.seconds {
+          if waiting[second.second] == nil {
+            waiting[second.second] = second
+          } else {
+            waiting[second.second]?.add(second)
+          }
+        }
+        isOver = isOver && report.isOver
+        if !report.isOver { secondsOver = min(secondsOver, report.over) }
       }
-      let wait = Int64(peek.retryAfterMilliseconds) * 1_000
-      slots[slot].resendAt = now + wait / 2 + Int64.random(in: 0...wait)
-      return
+      while next < secondsOver, let second = waiting.removeValue(forKey: next) {
+        progress(second)
+        next += 1
+      }
+      if isOver { return loads }
     }
-    let latency = UInt64(max(1, now - slots[slot].plannedAt))
-    histogram.record(latency)
-    window.record(latency)
-    release(slot)
   }
 
-  private func release(_ slot: Int) {
-    slots[slot].isUsed = false
-    free.append(slot)
+  // MARK: Settling
+
+  /// Asks the cluster to settle the fate of each.
+  private func settle(
+    _ unknown: [HistoryRecord], _ progress: (Int, Int) -> Void
+  ) -> SaleSummary.Resolutions {
+    var resolutions = SaleSummary.Resolutions()
+    guard options.resolves, !unknown.isEmpty,
+      var pipeline = try? Pipeline(dispatcher: options.dispatcher, context: context)
+    else {
+      resolutions.unresolved = unknown.count
+      return resolutions
+    }
+    let ids = RunID.fresh()
+    var asked: [RequestID: HistoryRecord] = [:]
+    var place = 0
+    var over = 0
+    var records = ByteWriter()
+    progress(0, unknown.count)
+    while over < unknown.count {
+      while place < unknown.count, asked.count < 1_000 {
+        let id = ids.request(place)
+        asked[id] = unknown[place]
+        pipeline.submit(
+          id,
+          FateRequest.bytes(
+            id: id, channel: "loadtest", of: unknown[place].request, at: unknown[place].key, sealing: true))
+        place += 1
+      }
+      for finished in pipeline.poll(milliseconds: 20) {
+        guard var record = asked.removeValue(forKey: finished.id) else { continue }
+        over += 1
+        if let told = finished.reply.flatMap({ Self.told($0, of: record) }) {
+          record = told
+          if record.code == UInt16(Self.requestSealed) {
+            resolutions.sealed += 1
+          } else {
+            resolutions.executed += 1
+          }
+          record.write(into: &records)
+        } else {
+          resolutions.unresolved += 1
+        }
+      }
+      progress(over, unknown.count)
+    }
+    history?.append(records.bytes)
+    return resolutions
   }
 
-  private func resend(now: Int64) {
-    for slot in slots.indices where slots[slot].isUsed && slots[slot].resendAt <= now {
-      if slots[slot].attempts > 0, now - slots[slot].sentAt >= 2_000_000 { summary.silent += 1 }
-      transmit(slot, now: now)
+  private static let requestSealed = 20
+
+  /// What a reply to `Resolve` says of a request; nil: nothing.
+  private static func told(_ reply: [UInt8], of record: HistoryRecord) -> HistoryRecord? {
+    reply.withUnsafeBytes { bytes in
+      guard let facts = try? ReplyFacts(bytes), facts.outcome == .done, let told = facts.told,
+        let inner = try? ReplyFacts(told), inner.id == record.request, inner.outcome.isFinal
+      else { return nil }
+      var resolution = record
+      resolution.isResolution = true
+      resolution.outcome = inner.outcome
+      resolution.code = inner.code
+      resolution.replyHash = XXH64.hash(told)
+      if record.command == .place, inner.outcome == .done, let order = inner.order {
+        resolution.key = .order(order)
+      }
+      return resolution
     }
   }
 }

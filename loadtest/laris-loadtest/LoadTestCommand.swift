@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import LoadTest
 import NodeSupport
+import RunHistory
 
 @main
 struct LoadTestCommand: ParsableCommand {
@@ -10,13 +11,17 @@ struct LoadTestCommand: ParsableCommand {
     abstract: "Load for a Laris cluster: a sale, or a real marketplace's orders replayed.",
     discussion: """
         laris-loadtest run --seconds 20
+        laris-loadtest run --rate 20000 --history sale.history.lz4
         laris-loadtest import olist DIR --out olist.trace.jsonl
         laris-loadtest replay olist.trace.jsonl
 
       Exit codes: 0 done; 1 something is unresolved or unaccounted for; 64 wrong usage; 69 nobody
-      answers; 99 a threshold does not hold.
+      answers; 99 a threshold or a check does not hold.
       """,
-    version: "0.1.0", subcommands: [Run.self, Replay.self, Import.self, Generate.self])
+    version: "0.1.0",
+    subcommands: [
+      Run.self, HistoryCommand.self, Replay.self, Import.self, Generate.self,
+    ])
 
   static func main() {
     // What it measures must not be its own waiting for the processor.
@@ -33,6 +38,9 @@ struct LoadTestCommand: ParsableCommand {
     } catch let error as TraceError {
       Output.error("laris-loadtest: \(error)")
       Foundation.exit(64)
+    } catch let error as HistoryError {
+      Output.error("laris-loadtest: \(error)")
+      Foundation.exit(error.kind == .damaged ? 1 : 64)
     } catch let error as Sale.Failure {
       Output.error("laris-loadtest: \(error)")
       if case .setup = error { Foundation.exit(69) }

@@ -3,61 +3,137 @@ import Foundation
 import LarisClient
 import LarisProtocol
 import LoadTest
+import RunHistory
 
 struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "A sale: orders as fast as they are answered, or at a rate.",
+    abstract: "A sale: orders, payments and shipments, as fast as they are answered or at a rate.",
     discussion: """
-      Registers its shops and puts their SKUs, then places orders of --lines lines, one request a
-      message. Latencies are in milliseconds from the planned time to the answer. An order without a
-      final answer is sent again with its id, so every one is accounted for.
+      Registers its shops and puts their SKUs, then sends one request a message. Without --rate or
+      --stages it keeps --in-flight requests under way (closed loop). With one of them it sends at the
+      planned times, whatever is answered (open loop), and latency counts from the planned time.
+
+        laris-loadtest run --seconds 20
+        laris-loadtest run --rate 50000 --mix place=70,settle=15,ship=5,deliver=3,complete=3,cancel=2,adjust=1,get-order=1
+        laris-loadtest run --stages 20000/s:10s,60000/s:60s,20000/s:10s --connections 4 --per-second sale.csv
+        laris-loadtest run --seconds 600 --rate 20000 --history sale.history.lz4 && laris audit --history sale.history.lz4
+
+      The table has a row for each command and outcome. COUNT: requests. P50, P99, P99.9, MAX:
+      milliseconds from the planned time (closed loop: from sending) to the end. Outcomes: done; no (the
+      rules refused); not executed (refused by the cluster, without effect; counted at once unless
+      --retry); unknown (no final answer within --budget; Resolve then settles it, unless --no-resolve).
+
+      --per-second writes CSV, a row a second: second, sent, done, no, not_executed, unknown, then
+      p50_ms, p99_ms, max_ms of what was answered done or no in it, and not_executed_p99_ms.
+
+      docs/LOADTEST.md tells more. Exit codes: 0 done; 1 something stays unresolved or could not be
+      recorded; 64 wrong usage; 69 nobody answers; 99 a threshold does not hold, or two answers to one
+      request differ.
       """)
 
-  @Option(help: "Where the dispatcher listens for services.")
+  @Option(help: "Where the dispatcher listens for services. Also LARIS_DISPATCHER.")
   var dispatcher: String = ProcessInfo.processInfo.environment["LARIS_DISPATCHER"] ?? "tcp://127.0.0.1:12120"
-  @Option(help: "How long to sell, in seconds.") var seconds: Double = 20
-  @Option(help: "Requests in flight.") var inFlight: Int = 2_000
-  @Option(help: "Orders a second (open loop). Without it, as many as are answered.") var rate: Double?
+  @Option(help: "How long to sell, in seconds. Not with --stages.") var seconds: Double?
+  @Option(help: "Requests in flight. With a rate: at most; by default what 5 s of it need.")
+  var inFlight: Int?
+  @Option(help: "Requests a second (open loop).") var rate: Double?
+  @Option(help: "Open loop in steps: RATE/s:SECONDSs,… or minutes, 20000/s:10s,60000/s:1m.")
+  var stages: String?
+  @Option(help: "ZeroMQ connections, each with a thread; the load is split evenly.")
+  var connections: Int = 1
+  @Option(
+    help: """
+      Commands and their weights. There are place, settle, ship, deliver, complete, cancel, adjust, \
+      get-order, get-sku. Where no order waits for a command, one is placed instead.
+      """)
+  var mix: String = "place=1"
   @Option(help: "Shops.") var shops: Int = 1_000
   @Option(help: "SKUs of each shop.") var skusPerShop: Int = 10
+  @Option(help: "Pieces of each SKU at the start.") var stock: Int64 = 1_000_000_000
   @Option(help: "Lines of an order.") var lines: Int = 3
+  @Option(
+    help: "Zipf exponent of shops and SKUs: 0 all alike, 1 the k-th is drawn 1/k as often as the first.")
+  var zipf: Double = 0
   @Option(help: "Per cent of the orders that want SKU 1 of shop 1.") var hot: Double = 0
   @Option(help: "Seed of what is ordered.") var seed: UInt64 = 1
+  @Flag(inversion: .prefixedNo, help: "Send again what was not executed, as the answer says.")
+  var retry = false
+  @Option(help: "Send a request again after so many seconds without an answer.") var silence: Double = 2
+  @Option(help: "How long one request is tried, in seconds.") var budget: Double = 30
+  @Flag(inversion: .prefixedNo, help: "At the end, settle by Resolve what is unknown.") var resolve = true
+  @Option(help: "Record every request and its answer; for laris audit --history.") var history: String?
+  @Option(help: "Write a row of CSV for each second.") var perSecond: String?
   @Option(
     name: .customLong("max-p99"),
-    help: "Fail (exit code 99) if the 99th percentile is above, in milliseconds.")
+    help: "Fail (99) if the 99th percentile of done and no is above, in milliseconds.")
   var maxP99: Double?
-  @Option(help: "Fail (exit code 99) if fewer orders a second were answered.") var minRate: Double?
-  @Option(help: "Fail (exit code 99) if more orders than that were not done.") var maxErrors: Int?
+  @Option(
+    name: .customLong("max-refused-p99"),
+    help: "Fail (99) if the 99th percentile of not executed is above, in milliseconds.")
+  var maxRefusedP99: Double?
+  @Option(help: "Fail (99) if fewer requests a second were answered done or no.") var minRate: Double?
+  @Option(help: "Fail (99) if more requests than that were not done.") var maxErrors: Int?
   @Flag(help: "Print the summary as JSON.") var json = false
   @Flag(help: "The shops and SKUs are there already.") var skipSetup = false
 
   func validate() throws {
-    guard seconds >= 1, seconds <= 86_400 else { throw ValidationError("--seconds must be 1 to 86400") }
-    guard inFlight >= 1, inFlight <= 1_000_000 else {
-      throw ValidationError("--in-flight must be 1 to 1000000")
+    func check(_ isRight: Bool, _ text: String) throws { if !isRight { throw ValidationError(text) } }
+    if let seconds { try check((1...86_400).contains(seconds), "--seconds must be 1 to 86400") }
+    if let inFlight { try check((1...1_000_000).contains(inFlight), "--in-flight must be 1 to 1000000") }
+    if let rate { try check((1...10_000_000).contains(rate), "--rate must be 1 to 10000000") }
+    try check(rate == nil || stages == nil, "give --rate or --stages, not both")
+    try check(seconds == nil || stages == nil, "--stages says how long; leave out --seconds")
+    try check((1...64).contains(connections), "--connections must be 1 to 64")
+    try check((1...10_000_000).contains(shops), "--shops must be 1 to 10000000")
+    try check((1...100_000).contains(skusPerShop), "--skus-per-shop must be 1 to 100000")
+    try check((0...1_000_000_000_000).contains(stock), "--stock must be 0 to 1000000000000")
+    try check((1...2_000).contains(lines), "--lines must be 1 to 2000")
+    try check((0...100).contains(hot), "--hot must be 0 to 100 per cent")
+    try check((0...10).contains(zipf), "--zipf must be 0 to 10")
+    try check((0.1...300).contains(silence), "--silence must be 0.1 to 300 seconds")
+    try check((1...300).contains(budget), "--budget must be 1 to 300 seconds")
+    _ = try parsed()
+  }
+
+  private func parsed() throws -> (mix: Mix, profile: RateProfile?) {
+    do {
+      let profile: RateProfile? =
+        if let stages {
+          try RateProfile(stages)
+        } else {
+          rate.map { RateProfile([.init(rate: $0, seconds: seconds ?? 20)]) }
+        }
+      return (try Mix(mix), profile)
+    } catch let error as Mix.Invalid {
+      throw ValidationError("--mix: \(error)")
+    } catch let error as RateProfile.Invalid {
+      throw ValidationError("--stages: \(error)")
     }
-    guard shops >= 1, shops <= 10_000_000 else { throw ValidationError("--shops must be 1 to 10000000") }
-    guard skusPerShop >= 1, skusPerShop <= 100_000 else {
-      throw ValidationError("--skus-per-shop must be 1 to 100000")
-    }
-    guard lines >= 1, lines <= 2_000 else { throw ValidationError("--lines must be 1 to 2000") }
-    guard hot >= 0, hot <= 100 else { throw ValidationError("--hot must be 0 to 100 per cent") }
-    if let rate, rate < 1 || rate > 10_000_000 { throw ValidationError("--rate must be 1 to 10000000") }
   }
 
   func run() throws {
+    let (mix, profile) = try parsed()
     var options = Sale.Options()
     options.dispatcher = dispatcher
-    options.seconds = seconds
+    options.seconds = profile?.seconds ?? seconds ?? 20
     options.inFlight = inFlight
-    options.rate = rate
-    options.shops = shops
-    options.skusPerShop = skusPerShop
-    options.linesPerOrder = lines
-    options.hotPerMille = Int(hot * 10)
-    options.seed = seed
+    options.profile = profile
+    options.connections = connections
+    options.model.seed = seed
+    options.model.shops = shops
+    options.model.skusPerShop = skusPerShop
+    options.model.linesPerOrder = lines
+    options.model.hotPerMille = Int(hot * 10)
+    options.model.zipf = zipf
+    options.model.mix = mix
+    options.stock = stock
+    options.retries = retry
+    options.silenceSeconds = silence
+    options.budgetSeconds = budget
+    options.resolves = resolve
+    options.history = history
     let sale = try Sale(options)
+    let rows = try perSecond.map { try PerSecondFile(path: $0) }
     if !skipSetup {
       try sale.setUp { done, total in
         Output.live("setting up: \(Output.grouped(done)) of \(Output.grouped(total)) shops and SKUs")
@@ -67,93 +143,76 @@ struct Run: ParsableCommand {
     if !json {
       Output.line(
         "selling from \(Output.grouped(shops)) shops with \(Output.grouped(shops * skusPerShop)) SKUs, "
-          + "\(lines) lines an order, "
-          + (rate.map { "\(Int($0)) orders/s" } ?? "\(inFlight) in flight") + ", for \(Int(seconds)) s")
+          + "\(lines) lines an order, mix \(mix), \(sale.description), \(connections) "
+          + (connections == 1 ? "connection" : "connections"))
     }
-    let summary = sale.sell { progress in
+    let summary = try sale.sell { second in
+      rows?.write(second)
+      let answered = second.done + second.no
       Output.live(
-        "\(Int(progress.seconds)) s: \(Output.grouped(progress.orders)) orders, "
-          + "\(Output.grouped(progress.ordersLastSecond))/s, p99 "
-          + String(format: "%.1f ms", progress.p99Milliseconds))
+        "\(second.second + 1) s: \(Output.grouped(answered))/s answered, p50 "
+          + String(
+            format: "%.1f, p99 %.1f ms", second.answered.milliseconds(50), second.answered.milliseconds(99))
+          + (second.notExecuted > 0 ? ", \(Output.grouped(second.notExecuted)) not executed" : "")
+          + (second.unknown > 0 ? ", \(Output.grouped(second.unknown)) unknown" : ""))
+    } settling: { done, total in
+      Output.live("settling what is unknown: \(Output.grouped(done)) of \(Output.grouped(total))")
     }
     Output.endLive()
-    show(summary)
-    let broken = thresholds(summary)
+    let report = SaleReport(summary: summary)
+    Output.line(json ? report.json : report.text)
+    let broken =
+      thresholds(summary) + summary.tally.contradictions.map { "two answers to one request: \($0)" }
     for threshold in broken { Output.error("laris-loadtest: \(threshold)") }
+    for failure in summary.failures { Output.error("laris-loadtest: \(failure)") }
     if !broken.isEmpty { throw ExitCode(99) }
-    if summary.unresolved > 0 { throw ExitCode(1) }
+    if summary.resolutions.unresolved > 0 || !summary.failures.isEmpty { throw ExitCode(1) }
   }
 
   /// Those that do not hold.
   private func thresholds(_ summary: SaleSummary) -> [String] {
     var broken: [String] = []
-    let p99 = summary.milliseconds(99)
-    if let maxP99, p99 > maxP99 { broken.append("p99 is \(p99) ms, more than --max-p99 \(maxP99)") }
-    if let minRate, summary.ordersPerSecond < minRate {
-      broken.append("\(Int(summary.ordersPerSecond)) orders/s are fewer than --min-rate \(minRate)")
+    let answered = summary.tally.latencies([.done, .no])
+    let p99 = answered.milliseconds(99)
+    if let maxP99 {
+      if answered.totalCount == 0 {
+        broken.append("nothing was answered, so --max-p99 \(maxP99) does not hold")
+      }
+      if p99 > maxP99 { broken.append("p99 is \(p99) ms, more than --max-p99 \(maxP99)") }
     }
-    let errors = summary.finished - summary.done + summary.unresolved
+    let refused = summary.tally.latencies([.notExecuted]).milliseconds(99)
+    if let maxRefusedP99, refused > maxRefusedP99 {
+      broken.append("p99 of not executed is \(refused) ms, more than --max-refused-p99 \(maxRefusedP99)")
+    }
+    if let minRate, summary.answeredPerSecond < minRate {
+      broken.append("\(Int(summary.answeredPerSecond)) answers/s are fewer than --min-rate \(minRate)")
+    }
+    let errors = summary.finished - summary.done
     if let maxErrors, errors > maxErrors {
-      broken.append("\(errors) orders were not done, more than --max-errors \(maxErrors)")
+      broken.append("\(errors) requests were not done, more than --max-errors \(maxErrors)")
     }
     return broken
   }
+}
 
-  private func show(_ summary: SaleSummary) {
-    let retried = summary.retries.values.reduce(0, +) + summary.silent
-    if json {
-      struct Object: Encodable {
-        var orders, done, unresolved, retried: Int
-        var no: [String: Int]
-        var seconds, ordersPerSecond, p50, p90, p99, p999, max: Double
-        var lagAt10Seconds, lagAtEnd: UInt64?
-      }
-      let object = Object(
-        orders: summary.finished, done: summary.done, unresolved: summary.unresolved, retried: retried,
-        no: Dictionary(uniqueKeysWithValues: summary.no.map { (name($0.key), $0.value) }),
-        seconds: summary.sellingSeconds, ordersPerSecond: summary.ordersPerSecond,
-        p50: summary.milliseconds(50), p90: summary.milliseconds(90), p99: summary.milliseconds(99),
-        p999: summary.milliseconds(99.9), max: summary.milliseconds(100),
-        lagAt10Seconds: summary.lagAt10Seconds, lagAtEnd: summary.lagAtEnd)
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys]
-      Output.line(String(decoding: (try? encoder.encode(object)) ?? Data(), as: UTF8.self))
-      return
+/// The rows of --per-second, each written as soon as its second is over.
+private final class PerSecondFile {
+  private let descriptor: Int32
+
+  init(path: String) throws {
+    descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else {
+      throw ValidationError("--per-second \(path) can't be made: \(String(cString: strerror(errno)))")
     }
-    Output.line(
-      "\(Output.grouped(summary.finished)) orders in \(Int(summary.sellingSeconds)) s: "
-        + "\(Output.grouped(Int(summary.ordersPerSecond))) orders/s")
-    var fates = ["\(Output.grouped(summary.done)) done"]
-    for (code, count) in summary.no.sorted(by: { $0.key < $1.key }) {
-      fates.append("\(Output.grouped(count)) no: \(name(code))")
-    }
-    for (code, count) in summary.refused.sorted(by: { $0.key < $1.key }) {
-      fates.append("\(Output.grouped(count)) not executed: \(name(code))")
-    }
-    fates.append("\(Output.grouped(summary.unresolved)) unresolved")
-    fates.append("\(Output.grouped(retried)) attempts repeated")
-    Output.line(fates.joined(separator: ", "))
-    Output.line(
-      "latency in ms: "
-        + [("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9), ("max", 100)]
-        .map { name, percentile in name + String(format: " %.2f", summary.milliseconds(percentile)) }
-        .joined(separator: ", "))
-    if let early = summary.lagAt10Seconds, let late = summary.lagAtEnd {
-      Output.line(
-        "checkpoint lag, entries at most: \(Output.grouped(Int(early))) from 5 to 10 s, "
-          + "\(Output.grouped(Int(late))) in the last 5 s")
-    }
-    if summary.generatorLoad > 0.9 {
-      Output.line(
-        "note: the load generator itself was busy for \(Int(summary.generatorLoad * 100)) % of the time: "
-          + "it may be what limits the rate")
-    }
-    if summary.sendingWasLate {
-      Output.line("note: more orders were due than could be in flight; --in-flight bounds the rate")
-    }
+    line(SecondTally.csvHeader)
   }
 
-  private func name(_ code: UInt32) -> String {
-    Laris_Code(rawValue: Int(code))?.contractName ?? "code \(code)"
+  deinit { close(descriptor) }
+
+  func write(_ second: SecondTally) { line(second.csv) }
+
+  private func line(_ text: String) {
+    let bytes = Array((text + "\n").utf8)
+    _ = Foundation.write(descriptor, bytes, bytes.count)
   }
 }
