@@ -82,6 +82,19 @@ let package = Package(
 
     // Tests mirror the sources.
     .target(name: "TestSupport", path: "Tests/TestSupport"),
+    .target(
+      name: "Fuzz",
+      dependencies: [
+        "TestSupport", "Bytes", "Cluster", "ConfigurationManager", "DispatcherCore", "LarisProtocol",
+        "LoadTest", "LZ4", "Marketplace", "NodeSupport", "PartitionStore", "ReplicationLog", "SQLite", "Wire",
+        "WorkerCore",
+      ],
+      path: "Tests/Fuzz"),
+    .executableTarget(
+      name: "laris-fuzz",
+      dependencies: ["Fuzz", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "Tests/laris-fuzz"),
+    .testTarget(name: "FuzzTests", dependencies: ["TestSupport", "Fuzz", "laris-fuzz"], exclude: ["corpus"]),
     .testTarget(name: "BytesTests", dependencies: ["TestSupport", "Bytes"]),
     .testTarget(name: "ClusterTests", dependencies: ["TestSupport", "Bytes", "Cluster"]),
     .testTarget(name: "MarketplaceTests", dependencies: ["TestSupport", "Marketplace"]),
@@ -115,7 +128,9 @@ let package = Package(
     .testTarget(name: "ArchitectureTests"),
     .testTarget(
       name: "EndToEndTests",
-      dependencies: ["TestSupport", "LarisClient", "LarisProtocol", "LoadTest", "SQLite", "ZeroMQ"]),
+      dependencies: [
+        "TestSupport", "Fuzz", "LarisClient", "LarisProtocol", "LoadTest", "SQLite", "Wire", "ZeroMQ",
+      ]),
   ],
   swiftLanguageModes: [.v6]
 )
