@@ -93,6 +93,19 @@ let package = Package(
 
     // Tests mirror the sources.
     .target(name: "TestSupport", path: "Tests/TestSupport"),
+    .target(
+      name: "Fuzz",
+      dependencies: [
+        "TestSupport", "Bytes", "Cluster", "ConfigurationManager", "DispatcherCore", "LarisProtocol",
+        "LoadTest", "LZ4", "Marketplace", "NodeSupport", "PartitionStore", "ReplicationLog", "SQLite", "Wire",
+        "WorkerCore",
+      ],
+      path: "Tests/Fuzz"),
+    .executableTarget(
+      name: "laris-fuzz",
+      dependencies: ["Fuzz", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "Tests/laris-fuzz"),
+    .testTarget(name: "FuzzTests", dependencies: ["TestSupport", "Fuzz", "laris-fuzz"], exclude: ["corpus"]),
     .testTarget(name: "BytesTests", dependencies: ["TestSupport", "Bytes"]),
     .testTarget(name: "ClusterTests", dependencies: ["TestSupport", "Bytes", "Cluster"]),
     .testTarget(name: "MarketplaceTests", dependencies: ["TestSupport", "Marketplace"]),
@@ -135,7 +148,8 @@ let package = Package(
     .testTarget(
       name: "EndToEndTests",
       dependencies: [
-        "TestSupport", "Bytes", "LarisClient", "LarisProtocol", "LoadTest", "RunHistory", "SQLite", "ZeroMQ",
+        "TestSupport", "Bytes", "Fuzz", "LarisClient", "LarisProtocol", "LoadTest", "RunHistory", "SQLite",
+        "Wire", "ZeroMQ",
       ]),
   ],
   swiftLanguageModes: [.v6]

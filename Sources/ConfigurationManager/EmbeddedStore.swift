@@ -8,10 +8,13 @@ package final class EmbeddedStore: ConfigurationManager {
     case exists(String)
     case missing(String)
     case notMade(String, String)
+    case damaged(String, String)
     package var description: String {
       switch self {
       case .exists(let path): "\(path) exists: this folder holds a cluster already"
       case .notMade(let path, let why): "\(path) can't be made: \(why)"
+      case .damaged(let path, let what):
+        "\(path) is damaged: \(what). Keep the file, and restore it from a copy."
       case .missing(let path):
         "\(path) does not exist: this folder holds no cluster yet; run: laris cluster init --data FOLDER"
       }
@@ -92,23 +95,42 @@ package final class EmbeddedStore: ConfigurationManager {
   package func cluster() throws -> ClusterRecord {
     let read = try database.prepare("SELECT * FROM cluster")
     guard try read.step() else { throw Failure.missing(database.path) }
-    return ClusterRecord(
+    let record = ClusterRecord(
       id: read.text(0), name: read.text(1), currency: read.text(2), partitions: Int(read.int64(3)),
       replicas: Int(read.int64(4)), initialWorkers: Int(read.int64(5)), reserveMilliseconds: read.uint64(6),
       feeBasisPoints: UInt32(truncatingIfNeeded: read.int64(7)), requestWindowMilliseconds: read.int64(8),
       createdAt: read.int64(9))
+    let isSound =
+      !record.id.isEmpty && (1...Routing.partitionsMax).contains(record.partitions)
+      && (1...255).contains(record.replicas) && (1...65_535).contains(record.initialWorkers)
+      && record.reserveMilliseconds <= Self.millisecondsMax
+      && (0...10_000).contains(read.int64(7)) && (1...Int64(Self.millisecondsMax)).contains(read.int64(8))
+    guard isSound else { throw Failure.damaged(database.path, "the cluster's row is out of range") }
+    return record
   }
+
+  /// A hundred years.
+  private static let millisecondsMax: UInt64 = 3_155_760_000_000
 
   package func groups() throws -> [GroupRecord] {
     let read = try database.prepare(
       "SELECT partition, epoch, primary_node, incarnation, opened FROM groups ORDER BY partition")
     var groups: [GroupRecord] = []
     while try read.step() {
+      // They are found by their place. An epoch has a next one.
+      guard read.int64(0) == groups.count, groups.count < Routing.partitionsMax, read.int64(1) >= 0,
+        read.int64(1) < .max
+      else { throw Failure.damaged(database.path, "group \(groups.count) is missing, or out of range") }
       groups.append(
         GroupRecord(
           partition: PartitionID(UInt16(truncatingIfNeeded: read.int64(0))), epoch: Epoch(read.uint64(1)),
           primary: read.isNull(2) ? nil : read.text(2), incarnation: Incarnation(read.uint64(3)),
           isOpened: read.int64(4) != 0))
+    }
+    let cluster = try cluster()
+    guard groups.count == cluster.partitions else {
+      throw Failure.damaged(
+        database.path, "it has \(groups.count) groups for \(cluster.partitions) partitions")
     }
     return groups
   }

@@ -35,7 +35,9 @@ package struct PartitionReader: ~Copyable {
   }
 
   package func state() throws -> StoreState {
-    return try PartitionWriter.state(of: database)
+    let state = try PartitionWriter.state(of: database)
+    if let damage = state.damage { throw damaged("meta: \(damage)") }
+    return state
   }
 
   /// Later than the time of every request id in the file: where memory must begin.
@@ -55,7 +57,9 @@ package struct PartitionReader: ~Copyable {
   }
 
   /// Brings in the rows that are named, where they exist.
-  package func load(_ needs: Needs, into core: inout PartitionCore) throws {
+  ///
+  /// - Parameter isOfOrders: they are what orders need: the SKUs of their lines must exist.
+  package func load(_ needs: Needs, isOfOrders: Bool = false, into core: inout PartitionCore) throws {
     for id in needs.shops where core.books.shops.find(id) == nil {
       shop.bind(1, id.rawValue)
       defer { shop.reset() }
@@ -65,12 +69,16 @@ package struct PartitionReader: ~Copyable {
       sku.bind(1, key.shop)
       sku.bind(2, key.sku)
       defer { sku.reset() }
-      if try sku.step() { core.books.skus.insert(key, readSKU(), isNew: false) }
+      if try sku.step() {
+        core.books.skus.insert(key, try readSKU(), isNew: false)
+      } else if isOfOrders {
+        throw damaged("an order is about SKU \(key.shop)/\(key.sku), which has no row")
+      }
     }
     for key in needs.orders where core.books.orders.find(key) == nil {
       order.bind(1, key.sequenceNumber)
       defer { order.reset() }
-      if try order.step() { core.books.orders.insert(key, try readOrder(), isNew: false) }
+      if try order.step() { core.books.orders.insert(key, try readOrder(key), isNew: false) }
     }
     for key in needs.payments where core.books.payments.find(key) == nil {
       payment.bind(1, key.provider)
@@ -83,7 +91,9 @@ package struct PartitionReader: ~Copyable {
       account.bind(2, key.owner)
       defer { account.reset() }
       if try account.step() {
-        core.books.accounts.insert(key, Account(key: key, balance: account.int64(0)), isNew: false)
+        let row = Account(key: key, balance: account.int64(0))
+        if let damage = row.damage { throw damaged("account \(key.kind.name) of \(key.owner): \(damage)") }
+        core.books.accounts.insert(key, row, isNew: false)
       }
     }
   }
@@ -130,14 +140,16 @@ package struct PartitionReader: ~Copyable {
       registeredAt: shop.int64(9))
   }
 
-  private func readSKU() -> SKU {
-    SKU(
+  private func readSKU() throws -> SKU {
+    let row = SKU(
       shop: sku.uint64(0), sku: sku.uint64(1), name: sku.text(2), price: sku.int64(3),
       onHand: sku.int64(4), reserved: sku.int64(5), consumed: sku.int64(6), writtenOff: sku.int64(7),
       given: sku.int64(8))
+    if let damage = row.damage { throw damaged("SKU \(row.shop)/\(row.sku): \(damage)") }
+    return row
   }
 
-  private func readOrder() throws -> Order {
+  private func readOrder(_ key: OrderKey) throws -> Order {
     guard let lines = LinesText.read(order.text(7)) else {
       throw damaged("lines of order sn \(order.int64(0)) are '\(order.text(7).prefix(80))'")
     }
@@ -157,6 +169,7 @@ package struct PartitionReader: ~Copyable {
     row.endedAt = order.int64(21)
     if row.state == .cancelled { row.cancelledBy = try spelt(order.text(22), "cancelled_by") }
     row.cancelReason = order.text(23)
+    if let damage = row.damage(key: key) { throw damaged("order sn \(key.sequenceNumber): \(damage)") }
     return row
   }
 

@@ -62,6 +62,11 @@ package struct LogScan {
           throw LogError.damaged(path: path, offset: 0, what: "it does not follow the segment before it")
         }
       }
+      // The next segment's name is made of its first entry; it must not be one that is there.
+      guard name == ReplicationLog.name(scan.header.first) else {
+        throw LogError.damaged(
+          path: path, offset: 0, what: "its name is not that of its first entry, \(scan.header.first)")
+      }
       segments.append(Segment(name: name, first: scan.header.first))
       found = scan
     }

@@ -42,7 +42,7 @@ package struct ReplicationLog: ~Copyable {
   private var headerBytes = ByteWriter(capacity: BlockHeader.size)
   private let scratch: Scratch
 
-  private static func name(_ first: SequenceNumber) -> String {
+  static func name(_ first: SequenceNumber) -> String {
     let digits = String(first.rawValue)
     return String(repeating: "0", count: 20 - digits.count) + digits + ".lz4"
   }

@@ -84,6 +84,10 @@ package struct SegmentHeader: Equatable, Sendable {
       guard try reader.number() == XXH64.hash(hashed) else {
         return .invalid("the segment header's checksum is wrong")
       }
+      // Beyond is no sequence number that an order's id can hold.
+      guard header.first.rawValue >= 1, header.first.rawValue < 1 << 46 else {
+        return .invalid("the segment begins at entry \(header.first)")
+      }
       return .header(header)
     } catch {
       return .invalid("the file ends inside the segment header")

@@ -59,6 +59,11 @@ package struct SegmentScan {
         break scan
       case .newer(let version): throw LogError.unsupportedVersion(path: path, version: version)
       case .invalid(let what):
+        // The writer leaves room for it; without, a torn tail could not be cut.
+        guard remaining.count >= SegmentFormat.restSize else {
+          throw LogError.damaged(
+            path: path, offset: offset, what: "there is no room for the header of a rest")
+        }
         try checkTorn(bytes, offset, path, isLast, what)
         end = .torn(offset: offset, what: what)
         return

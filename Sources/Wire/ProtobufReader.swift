@@ -54,7 +54,10 @@ package struct ProtobufReader {
   @inline(__always)
   package mutating func tag() throws(WireError) -> Tag? {
     guard offset < bytes.count else { return nil }
+    let start = offset
     let value = try varint()
+    // 32 bits need no more; readers differ on longer ones, and two that differ must never see one.
+    guard offset - start <= 5 else { throw .malformed }
     let field = value >> 3
     guard field >= 1, field <= 0x1FFF_FFFF else { throw .malformed }
     return Tag(field: UInt32(field), wire: UInt8(value & 7))

@@ -77,8 +77,8 @@ private enum Draft {
   case getShop(UInt64)
   case getPayment(OrderID?, provider: String, reference: String)
   case audit
-  /// `hasPlace`: it says where to look.
-  case fate(CommandField, RequestID?, hasPlace: Bool)
+  /// `hasShop`, `hasOther`: it says where to look, by a shop that is not 0 or by another field.
+  case fate(CommandField, RequestID?, hasShop: Bool, hasOther: Bool)
   case status
 
   init(_ field: CommandField) {
@@ -94,7 +94,7 @@ private enum Draft {
     case .getShop: self = .getShop(0)
     case .getPayment: self = .getPayment(nil, provider: "", reference: "")
     case .auditPartition: self = .audit
-    case .resolve, .getRequest: self = .fate(field, nil, hasPlace: false)
+    case .resolve, .getRequest: self = .fate(field, nil, hasShop: false, hasOther: false)
     case .getStatus: self = .status
     }
   }
@@ -112,7 +112,7 @@ private enum Draft {
     case .getShop: .getShop
     case .getPayment: .getPayment
     case .audit: .auditPartition
-    case .fate(let field, _, _): field
+    case .fate(let field, _, _, _): field
     case .status: .getStatus
     }
   }
@@ -179,17 +179,17 @@ private enum Draft {
         }
       }
       self = .getPayment(order, provider: provider, reference: reference)
-    case .fate(let field, var target, var hasPlace):
+    case .fate(let field, var target, var hasShop, var hasOther):
       var reader = ProtobufReader(bytes)
       while let tag = try reader.tag() {
         switch (tag.field, tag.wire) {
-        case (1, Tag.varint): if try reader.varint() != 0 { hasPlace = true }
+        case (1, Tag.varint): hasShop = try reader.varint() != 0
         case (2, Tag.length):
           _ = try reader.orderID()
-          hasPlace = true
+          hasOther = true
         case (4, Tag.varint):
           _ = try reader.varint()
-          hasPlace = true
+          hasOther = true
         case (3, Tag.length):
           let slice = try reader.slice()
           guard slice.count == 16 else { throw .badValue(field: "the request_id asked about") }
@@ -197,7 +197,7 @@ private enum Draft {
         default: try reader.skip(tag)
         }
       }
-      self = .fate(field, target, hasPlace: hasPlace)
+      self = .fate(field, target, hasShop: hasShop, hasOther: hasOther)
     case .audit, .status:
       var reader = ProtobufReader(bytes)
       while let tag = try reader.tag() { try reader.skip(tag) }
@@ -234,8 +234,8 @@ private enum Draft {
       return .query(
         .payment(order: try required(order), PaymentKey(provider: provider, reference: reference)))
     case .audit: return .audit
-    case .fate(let field, let target, let hasPlace):
-      guard hasPlace else { throw .badValue(field: "shop_id, order_id or partition") }
+    case .fate(let field, let target, let hasShop, let hasOther):
+      guard hasShop || hasOther else { throw .badValue(field: "shop_id, order_id or partition") }
       guard let target else { throw .badValue(field: "the request_id asked about") }
       return .fate(of: target, sealing: field == .resolve)
     case .status: throw .noCommand

@@ -27,6 +27,8 @@ package struct RequestPeek: Equatable {
   package var channel: UInt64
   package var isDeferrable: Bool
 
+  private static let noChannel: UInt64 = 0
+
   /// - Throws: what is wrong with the bytes. `id` is what was read of it before, for the answer.
   package init(_ bytes: UnsafeRawBufferPointer, id readID: inout RequestID?) throws(WireError) {
     var reader = ProtobufReader(bytes)
@@ -35,7 +37,7 @@ package struct RequestPeek: Equatable {
     var number: UInt64 = 0
     var order: OrderID?
     var partition: UInt64?
-    var channel: UInt64 = 0
+    var channel = Self.noChannel
     readID = nil
     var sawID = false
     while let tag = try reader.tag() {
@@ -44,7 +46,10 @@ package struct RequestPeek: Equatable {
         sawID = true
         let slice = try reader.slice()
         readID = slice.count == 16 ? RequestID(bigEndian: slice) : nil
-      case (2, Tag.length): channel = XXH64.hash(try reader.slice())
+      case (2, Tag.length):
+        // Present and empty is the same as absent.
+        let slice = try reader.slice()
+        channel = slice.isEmpty ? Self.noChannel : XXH64.hash(slice)
       case (3, Tag.varint):
         deadline = UInt32(truncatingIfNeeded: try reader.varint())
       case (let field, Tag.length):

@@ -408,6 +408,8 @@ package struct PartitionCore: ~Copyable {
     _ entries: UnsafeRawBufferPointer, first: SequenceNumber, count: UInt32, time: Milliseconds
   ) throws(ReplayError) {
     guard first == applied.next else { throw .gap(expected: applied.next, found: first) }
+    // An order's id has 48 bits for it.
+    guard (0..<1 << 47).contains(time) else { throw .entry(first, "the block's time is \(time)") }
     groupTime = time
     dueOrders.removeAll()
     logged.removeAll()

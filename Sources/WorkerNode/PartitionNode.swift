@@ -138,7 +138,7 @@ final class PartitionNode: Sendable {
     ) { block, entries in
       try core.takeLogged(entries, first: block.first, count: block.count, time: block.time)
       try reader.load(core.needsOfLogged(), into: &core)
-      try reader.load(core.needsOfLoggedOrders(), into: &core)
+      try reader.load(core.needsOfLoggedOrders(), isOfOrders: true, into: &core)
       core.replay()
     }
     logger.info(
@@ -268,7 +268,7 @@ final class PartitionNode: Sendable {
     if !needs.rows.isEmpty { try reader.load(needs.rows, into: &core) }
     if !needs.requests.isEmpty { try reader.load(needs.requests, into: &core) }
     let needsOfOrders = core.collectNeedsOfOrders()
-    if !needsOfOrders.isEmpty { try reader.load(needsOfOrders, into: &core) }
+    if !needsOfOrders.isEmpty { try reader.load(needsOfOrders, isOfOrders: true, into: &core) }
     core.seal(now: now)
     let isLogged = core.entryCount > 0
     if isLogged {

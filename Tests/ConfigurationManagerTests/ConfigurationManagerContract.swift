@@ -55,9 +55,9 @@ struct ConfigurationManagerTests {
     record.name = ""
     record.currency = "\u{0}'\";--漢字🛵"
     record.partitions = 4_096
-    record.reserveMilliseconds = .max
-    record.feeBasisPoints = .max
-    record.requestWindowMilliseconds = .max
+    record.reserveMilliseconds = 3_155_760_000_000
+    record.feeBasisPoints = 10_000
+    record.requestWindowMilliseconds = 3_155_760_000_000
     record.createdAt = .min
     let folder = try TestFolder()
     let store = try contract.make(record, folder)()

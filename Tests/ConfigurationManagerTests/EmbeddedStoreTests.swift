@@ -54,6 +54,28 @@ struct EmbeddedStoreTests {
     #expect(!FileManager.default.fileExists(atPath: path), "nothing was made")
   }
 
+  @Test(arguments: [
+    "UPDATE cluster SET partitions = 0", "UPDATE cluster SET partitions = 4097",
+    "UPDATE cluster SET partitions = -1",
+    "UPDATE cluster SET partitions = 5", "UPDATE cluster SET replicas = -1",
+    "UPDATE cluster SET initial_workers = 0",
+    "UPDATE cluster SET reserve_milliseconds = -1", "UPDATE cluster SET request_window_milliseconds = -1",
+    "UPDATE cluster SET fee_basis_points = 10001", "UPDATE cluster SET id = ''",
+    "DELETE FROM groups WHERE partition = 2",
+    "UPDATE groups SET partition = 6 WHERE partition = 0", "UPDATE groups SET epoch = -1 WHERE partition = 1",
+    "UPDATE groups SET epoch = 9223372036854775807 WHERE partition = 1",
+  ])
+  func `a configuration that no program of ours writes is refused`(sql: String) throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/cluster.sqlite"
+    try EmbeddedStore.create(path, Self.record, exists: false)
+    do { try Database(path, mode: .readWrite).execute(sql) }
+    let error = #expect(throws: EmbeddedStore.Failure.self) {
+      _ = try EmbeddedStore(path, exists: true).groups()
+    }
+    #expect(error?.description.hasPrefix("\(path) is damaged") == true)
+  }
+
   @Test func `a file of something else is refused`() throws {
     let folder = try TestFolder()
     let path = folder.path + "/cluster.sqlite"

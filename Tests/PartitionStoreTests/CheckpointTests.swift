@@ -74,13 +74,20 @@ struct CheckpointTests {
     #expect(found == nil, "what does not exist is not made up")
   }
 
+  /// Four amounts, and their sum, which fits: what a row is refused without.
+  private static func parts(_ index: Int) -> (parts: [Int64], sum: Int64) {
+    let sum: Int64 = pick([.max, 0, 1, 99_999, 1 << 40], index)
+    let small = [sum / 4, sum / 7, sum / 9]
+    return ([sum - small.reduce(0, +)] + small, sum)
+  }
+
   @Test func `SKUs come back as they were`() throws {
     let skus = (0..<64).map { index in
-      SKU(
+      let (parts, sum) = Self.parts(index)
+      return SKU(
         shop: Self.ids[index / 8], sku: Self.ids[index % 8], name: Self.pick(Self.texts, index),
-        price: Self.pick(Self.amounts, index), onHand: Self.pick(Self.amounts, index + 1),
-        reserved: Self.pick(Self.amounts, index + 2), consumed: Self.pick(Self.amounts, index + 3),
-        writtenOff: Self.pick(Self.amounts, index + 4), given: Self.pick(Self.amounts, index + 5))
+        price: Self.pick([0, 1, .max], index), onHand: parts[0], reserved: parts[1], consumed: parts[2],
+        writtenOff: parts[3], given: sum)
     }
     var checkpoint = Self.emptyCheckpoint()
     checkpoint.skus = skus
@@ -99,17 +106,15 @@ struct CheckpointTests {
 
   private static func order(_ index: Int, lines: [OrderLine]) -> Order {
     let sequenceNumber = index == 0 ? 1 << 46 - 1 : UInt64(index)
+    let (parts, sum) = parts(index)
     var order = Order(
       id: OrderID(at: 1 << 47 - 1 - Int64(index), partition: .max, sequenceNumber: sequenceNumber),
       shop: pick(ids, index), buyer: pick(ids, index + 3), channel: pick(texts, index),
       reference: pick(texts, index + 1), state: pick(states, index), lines: lines,
-      goods: pick(amounts, index), shippingFee: pick(amounts, index + 1), total: pick(amounts, index + 2),
+      goods: sum - parts[2], shippingFee: parts[2], total: sum,
       placedAt: pick(amounts, index + 3), expiresAt: pick(amounts, index + 4))
-    order.received = pick(amounts, index + 5)
-    order.held = pick(amounts, index + 6)
-    order.refunded = pick(amounts, index + 7)
-    order.released = pick(amounts, index + 8)
-    order.fee = pick(amounts, index + 9)
+    order.received = sum
+    (order.held, order.refunded, order.released, order.fee) = (parts[0], parts[1], parts[2], parts[3])
     order.paidAt = pick(amounts, index + 10)
     order.shippedAt = pick(amounts, index + 11)
     order.deliveredAt = pick(amounts, index + 12)
@@ -128,7 +133,7 @@ struct CheckpointTests {
         lines: (0...index % 4).map {
           OrderLine(
             sku: Self.pick(Self.ids, index + $0), quantity: Self.pick([1, 1_000_000_000, .max], index + $0),
-            unitPrice: Self.pick(Self.amounts, index + $0))
+            unitPrice: Self.pick([0, 1, .max], index + $0))
         })
     }
     var checkpoint = Self.emptyCheckpoint()
@@ -142,7 +147,7 @@ struct CheckpointTests {
     }
   }
 
-  @Test(arguments: [0, 1, 2_000])
+  @Test(arguments: [1, 2_000])
   func `an order may have as many lines as the contract allows`(_ count: Int) throws {
     var random = SplitMix64(seed: UInt64(count))
     let order = Self.order(
@@ -150,7 +155,7 @@ struct CheckpointTests {
       lines: (0..<count).map { _ in
         OrderLine(
           sku: random.next(), quantity: UInt32(truncatingIfNeeded: random.next()),
-          unitPrice: Int64(bitPattern: random.next()))
+          unitPrice: Int64(bitPattern: random.next() >> 1))
       })
     var checkpoint = Self.emptyCheckpoint()
     checkpoint.orders = [order]
@@ -208,8 +213,10 @@ struct CheckpointTests {
     var accounts: [Account] = []
     for kind in AccountKey.Kind.allCases {
       for (index, owner) in ([0] + Self.ids).enumerated() {
+        let balance: Int64 = Self.pick([0, 1, 99_999, .max], index)
         accounts.append(
-          Account(key: AccountKey(kind, owner: owner), balance: Self.pick(Self.amounts, index)))
+          Account(
+            key: AccountKey(kind, owner: owner), balance: kind == .providerClearing ? -balance : balance))
       }
     }
     var checkpoint = Self.emptyCheckpoint()
@@ -266,11 +273,11 @@ struct CheckpointTests {
     shop.name = "b"
     shop.status = .suspended
     var second = Self.emptyCheckpoint()
-    second.applied = SequenceNumber(.max)
-    second.time = .max
-    second.ordersPlaced = .max
+    second.applied = SequenceNumber(1 << 45)
+    second.time = 1 << 47 - 1
+    second.ordersPlaced = 1 << 45
     second.shops = [shop]
-    second.accounts = [Account(key: AccountKey(.wallet, owner: .max), balance: .min)]
+    second.accounts = [Account(key: AccountKey(.wallet, owner: .max), balance: .max)]
     let folder = try Self.write(first, second)
     var needs = Needs()
     needs.shops = [ShopID(1), ShopID(2)]
@@ -279,12 +286,12 @@ struct CheckpointTests {
     let shops = [core.books.shops.row(ShopID(1)), core.books.shops.row(ShopID(2))]
     #expect(shops == [shop, other])
     let balance = core.books.balance(AccountKey(.wallet, owner: .max))
-    #expect(balance == .min)
+    #expect(balance == .max)
     let reader = try PartitionReader(path: folder.path + "/p.sqlite")
     let state = try reader.state()
-    #expect(state.applied == SequenceNumber(.max))
-    #expect(state.time == .max)
-    #expect(state.ordersPlaced == .max)
+    #expect(state.applied == SequenceNumber(1 << 45))
+    #expect(state.time == 1 << 47 - 1)
+    #expect(state.ordersPlaced == 1 << 45)
   }
 
   @Test func `what is in memory is newer, so it is never replaced`() throws {

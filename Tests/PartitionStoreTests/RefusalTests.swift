@@ -94,6 +94,21 @@ struct RefusalTests {
     Damage("UPDATE orders SET lines = '[[-9223372036854775809,1,3]]'", "lines of order sn 3"),
     Damage("UPDATE orders SET lines = '[[1-,1,3]]'", "lines of order sn 3"),
     Damage("UPDATE orders SET lines = '[[--1,1,3]]'", "lines of order sn 3"),
+    Damage("UPDATE orders SET lines = '[]'", "order sn 3: its lines"),
+    Damage("UPDATE orders SET lines = '[[1,0,10]]'", "order sn 3: its lines"),
+    Damage("UPDATE orders SET total = total + 1", "order sn 3: goods 20, shipping_fee 0, total 21"),
+    Damage(
+      "UPDATE orders SET held = 9223372036854775807", "order sn 3: received 5, held 9223372036854775807"),
+    Damage(
+      "UPDATE orders SET received = total + 1, held = total + 1", "order sn 3: received 21, held 21, total 20"
+    ),
+    Damage(
+      "UPDATE orders SET order_id = zeroblob(16)", "its order_id is of sn 0"
+    ),
+    Damage("UPDATE skus SET on_hand = -1", "SKU 1/1: on hand -1"),
+    Damage("UPDATE skus SET on_hand = 9223372036854775807", "SKU 1/1: on hand 9223372036854775807"),
+    Damage("UPDATE skus SET price = -1", "SKU 1/1: price -1"),
+    Damage("UPDATE accounts SET balance = -balance", "account escrow of 1: balance -5"),
     Damage("UPDATE payments SET method = 'gold'", "method is 'gold'"),
     Damage("UPDATE payments SET settlement = 'maybe'", "settlement is 'maybe'"),
     Damage("UPDATE payments SET state_after = 'x'", "state_after is 'x'"),
@@ -119,6 +134,8 @@ struct RefusalTests {
       var needs = Needs()
       needs.shops = [ShopID(1)]
       needs.orders = [OrderKey(order.sequenceNumber)]
+      needs.skus = [SKUKey(shop: 1, sku: 1)]
+      needs.accounts = [AccountKey(.escrow, owner: 1)]
       needs.payments = [PaymentKey(provider: "bank", reference: "r")]
       try reader.load(needs, into: &core)
     }
@@ -128,6 +145,32 @@ struct RefusalTests {
     }
     #expect(what.contains(damage.what), "\(what)")
     #expect(error?.description.contains("Keep the file") == true)
+  }
+}
+
+extension RefusalTests {
+  @Test func `an order whose SKU has no row is refused, before the rules look for it`() throws {
+    let test = try TestPartition()
+    try test.send([TestPartition.shop(1), TestPartition.sku(1, 1, price: 10, onHand: 5)])
+    let order = try test.place(1, buyer: 2, [(1, 2)])
+    try test.checkpoint()
+    try Self.execute("DELETE FROM skus", test.path)
+    try test.restart()
+    let error = #expect(throws: StoreError.self) { try test.send(TestPartition.cancel(order, by: .shop)) }
+    #expect(error?.description.contains("an order is about SKU 1/1, which has no row") == true)
+  }
+
+  @Test(arguments: [
+    ("applied_sn", "-1"), ("applied_sn", "9223372036854775807"), ("time", "-1"), ("time", "140737488355328"),
+    ("orders_placed", "99"),
+  ])
+  func `a state that no log can go on from is refused`(key: String, value: String) throws {
+    let test = try TestPartition()
+    try test.send(TestPartition.shop(1))
+    try test.checkpoint()
+    try Self.execute("UPDATE meta SET value = \(value) WHERE key = '\(key)'", test.path)
+    let error = #expect(throws: StoreError.self) { try PartitionReader(path: test.path).state() }
+    #expect(error?.description.contains("meta: \(key) is") == true)
   }
 }
 

@@ -92,7 +92,7 @@ final class TestPartition {
       let needs = core.collectNeeds(now: now)
       try reader.load(needs.rows, into: &core)
       try reader.load(needs.requests, into: &core)
-      try reader.load(core.collectNeedsOfOrders(), into: &core)
+      try reader.load(core.collectNeedsOfOrders(), isOfOrders: true, into: &core)
       core.seal(now: now)
       core.apply()
       var replies: [ReplyPeek] = []

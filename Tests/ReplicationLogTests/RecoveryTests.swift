@@ -341,6 +341,28 @@ struct RecoveryTests {
     #expect(try log.blocks(applied: second - 1) == blocks.filter { $0.first >= second })
   }
 
+  @Test func `a segment under another's name is refused, so that none is ever begun over it`() throws {
+    let (log, _) = try Self.written(2, seed: 93)
+    let path = try log.segments[0]
+    let other = log.directory + "/00000000000000000002.lz4"
+    try FileManager.default.moveItem(atPath: path, toPath: other)
+    let error = #expect(throws: LogError.self) { try log.blocks() }
+    #expect(error?.place.path == other)
+    #expect(error?.description.contains("its name is not that of its first entry, 1") == true)
+  }
+
+  @Test(arguments: [0, 1 << 46, .max] as [UInt64])
+  func `a segment that begins where no entry can stand is refused`(first: UInt64) throws {
+    let (log, _) = try Self.written(2, seed: 94)
+    let path = try log.segments[0]
+    var bytes = try TestLog.read(path)
+    TestLog.put(first, 8, into: &bytes, at: 32)
+    TestLog.rehash(&bytes, at: 0, size: Layout.segmentHeader)
+    try TestLog.write(bytes, to: path)
+    let error = #expect(throws: LogError.self) { try log.blocks() }
+    #expect(error?.description.contains("begins at entry \(first)") == true)
+  }
+
   @Test func `a log that ends before what SQLite holds is refused`() throws {
     let (log, blocks) = try Self.written(3, seed: 83)
     let last = blocks[2].first + UInt64(blocks[2].count) - 1

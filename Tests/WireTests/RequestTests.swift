@@ -185,6 +185,24 @@ struct RequestTests {
     }
   }
 
+  @Test func `a tag of more than five bytes is malformed, whatever its value`() throws {
+    // A get_shop.
+    let request = [0x0A, 0x10] + [UInt8](repeating: 1, count: 16) + [0x92, 0x02, 0x02, 0x08, 0x01]
+    #expect(throws: Never.self) { try decode(request) }
+    // Field 256, a varint: in the fewest bytes, in five, in six.
+    #expect(throws: Never.self) { try decode(request + [0x80, 0x10, 0x00]) }
+    #expect(throws: Never.self) { try decode(request + [0x80, 0x90, 0x80, 0x80, 0x00, 0x00]) }
+    let long = request + [0x80, 0x90, 0x80, 0x80, 0x80, 0x00, 0x00]
+    #expect(throws: WireError.malformed) { try decode(long) }
+    #expect(throws: WireError.malformed) { try peek(long) }
+  }
+
+  @Test func `a channel that is there and empty is the same as none`() throws {
+    let request = [0x0A, 0x10] + [UInt8](repeating: 1, count: 16) + [0x92, 0x02, 0x02, 0x08, 0x01]
+    #expect(try peek(request + [0x12, 0x00]) == peek(request))
+    #expect(try peek(request + [0x12, 0x01, 0x61]) != peek(request))
+  }
+
   @Test func `status is the dispatcher's, a partition can't read it`() throws {
     var message = Laris_Request()
     message.requestID = Data(repeating: 1, count: 16)
