@@ -61,7 +61,7 @@ struct EntriesTarget: FuzzTarget {
     _ = core.needsOfLoggedOrders()
     core.replay()
     try require(core.applied == before.advanced(by: UInt64(count)), "\(count) entries moved it otherwise")
-    let rows = core.freeze()
+    let rows = core.makeCheckpoint()
     try Partitions.check(rows)
     return "ok \(size(count)) \(rows.orders.count) \(size(rows.transfers.count))"
   }

@@ -123,7 +123,7 @@ enum PartitionFiles {
         core.apply()
       }
     }
-    try writer!.write(core.freeze())
+    try writer!.write(core.makeCheckpoint())
     writer = nil
     let bytes = try ScratchFolder.read(path)
     made = bytes
@@ -165,7 +165,7 @@ enum PartitionFiles {
         commands.time += 40_000
       }
       stage = "checkpoint"
-      try writer.write(core.freeze())
+      try writer.write(core.makeCheckpoint())
     } catch let finding as Finding {
       throw finding
     } catch {

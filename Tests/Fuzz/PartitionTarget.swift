@@ -196,7 +196,7 @@ enum Partitions {
         _ = replica.needsOfLoggedOrders()
         replica.replay()
       }
-      let (rows, again) = (live.freeze(), replica.freeze())
+      let (rows, again) = (live.makeCheckpoint(), replica.makeCheckpoint())
       try Partitions.check(rows)
       if let what = Partitions.same(rows, again) { throw Finding("a replay makes other rows: \(what)") }
       return "\(outcomes.keys.sorted()) \(size(log.count)) \(size(rows.transfers.count))"
