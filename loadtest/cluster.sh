@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # For the scripts beside this one: builds, starts a cluster on free ports in a folder of its own, and cleans
-# up by process id. Sets bin, folder, up_pid and LARIS_DISPATCHER.
+# up by process id. Sets bin, folder, up_pid and LARIS_DISPATCHER. With LARIS_BIN set nothing is built, and the
+# programs of that folder run.
 
 # shellcheck disable=SC2317  # Called by trap.
 stop_cluster() {
@@ -21,8 +22,12 @@ stop_children() {
 
 prepare() {
   children=()
-  swift build -c release >/dev/null
-  bin=$(swift build -c release --show-bin-path)
+  if [[ -n ${LARIS_BIN:-} ]]; then
+    bin=$LARIS_BIN
+  else
+    swift build -c release >/dev/null
+    bin=$(swift build -c release --show-bin-path)
+  fi
   folder=$(mktemp -d "${TMPDIR:-/tmp}/laris-bench.XXXXXX")
   trap stop_children EXIT
   trap 'exit 130' INT TERM
