@@ -21,6 +21,11 @@ static inline int laris_sched_setattr(uint32_t policy, int32_t nice, uint64_t sl
   return syscall(SYS_sched_setattr, 0, &attr, 0) == 0 ? 0 : errno;
 }
 
+// The calling thread's requests to disks: 3 is idle, 2 is as others. 0, or errno.
+static inline int laris_ioprio_set(int io_class) {
+  return syscall(SYS_ioprio_set, 1 /* a thread */, 0, io_class << 13) == 0 ? 0 : errno;
+}
+
 #include <malloc.h>
 
 // What is in <malloc.h> is no part of Swift's Glibc module.

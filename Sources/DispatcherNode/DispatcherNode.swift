@@ -263,6 +263,9 @@ package final class DispatcherNode {
   /// Of connections that do not read, or send what is no request.
   private var messagesDropped: UInt64 = 0
   private var connections = Connections()
+  /// At the workers' port, what no worker sends.
+  private var framesRefused: UInt64 = 0
+  private var refusalLoggedAt: Int64 = -1_000
 
   // MARK: Workers
 
@@ -286,7 +289,12 @@ package final class DispatcherNode {
         case .batch, .assignment, nil: throw FrameError.unknownKind(bytes.first ?? 0)
         }
       } catch let error as FrameError {
-        logger.warning("a frame of a worker was dropped: \(error)")
+        framesRefused += 1
+        // One line a second: whoever sends garbage must not fill the disk with it.
+        if now - refusalLoggedAt >= 1_000 {
+          refusalLoggedAt = now
+          logger.warning("a frame at the workers' port was dropped, the \(framesRefused)th: \(error)")
+        }
       } catch let error as SQLiteError {
         // The configuration is never on the data path: what serves goes on, and the next beacon or
         // hello tries again.
@@ -362,7 +370,7 @@ package final class DispatcherNode {
     status.dispatcher.notExecuted = counters.notExecuted
     status.dispatcher.unknown = counters.unknown
     status.dispatcher.dropped = counters.dropped + repliesDropped + messagesDropped
-    status.dispatcher.malformed = counters.malformed
+    status.dispatcher.malformed = counters.malformed + framesRefused
     registry.describe(into: &status, now: Clock.steadyMilliseconds())
     for index in status.partitions.indices {
       let view = core.view(of: PartitionID(UInt16(status.partitions[index].partition)))

@@ -16,6 +16,8 @@ final class WorkerRegistry {
 
   /// A worker that is silent for so long is not alive.
   private static let silenceMilliseconds: Int64 = 2_000
+  /// Names that are taken, so that strangers can't grow the store for ever.
+  private static let workersMax = 4_096
 
   private let cluster: ClusterRecord
   private let store: any ConfigurationManager
@@ -58,6 +60,11 @@ final class WorkerRegistry {
     guard isValid(beacon) else {
       logger.warning("a beacon without a name or an incarnation was dropped")
       return nil
+    }
+    // The rule is four partitions a worker, so no cluster has more of them than of partitions.
+    guard workers[beacon.node] != nil || workers.count < Self.workersMax else {
+      assignment.refused = "this dispatcher has \(Self.workersMax) workers, and takes no more"
+      return assignment
     }
     // A name belongs to the folder that came with it first: an empty one is never taken for it.
     guard try store.claim(node: beacon.node, folder: beacon.folder) else {

@@ -168,7 +168,11 @@ package final class WorkerNode {
       logger.info("joined cluster \(assignment.clusterID)")
     }
     for row in assignment.partitions {
-      let partition = PartitionID(UInt16(truncatingIfNeeded: row.partition))
+      guard let number = UInt16(exactly: row.partition) else {
+        logger.warning("an assignment names partition \(row.partition), which no cluster has")
+        continue
+      }
+      let partition = PartitionID(number)
       guard partitions[partition] == nil else { continue }
       let node = PartitionNode(
         .init(

@@ -52,17 +52,17 @@ struct Audit: ParsableCommand {
     request.getStatus = Laris_GetStatus()
     let status = try cluster.reply(to: request, by: client).status
     let auditor = try cluster.client(deadlineSeconds: auditTimeout)
-    var reports: [Laris_AuditReport] = []
-    for partition in status.partitions {
+    if !json, Terminal.isInteractive {
+      Terminal.print("\r\u{1B}[Kauditing \(status.partitions.count) partitions", terminator: "")
+    }
+    // All at once: each is read by a thread of its own, beside the one that serves.
+    let requests = status.partitions.map { partition in
       var request = Laris_Request()
       request.deadlineMilliseconds = UInt32(auditTimeout * 1_000)
       request.auditPartition.partition = partition.partition
-      reports.append(try cluster.reply(to: request, by: auditor).audit)
-      if !json, Terminal.isInteractive {
-        Terminal.print(
-          "\r\u{1B}[Kaudited \(reports.count) of \(status.partitions.count) partitions", terminator: "")
-      }
+      return request
     }
+    let reports = try auditor.call(requests).map { try cluster.reply(of: $0).audit }
     if !json, Terminal.isInteractive { Terminal.print("\r\u{1B}[K", terminator: "") }
     var accounts: [String: Int128] = [:]
     for report in reports {
