@@ -272,7 +272,8 @@ package struct ReplicationLog: ~Copyable {
     try file.write(writer.bytes, at: offset)
   }
 
-  /// A file whose blocks all exist, so that a sync of an append need not touch the file system's own data.
+  /// A file whose blocks all exist, so that a sync of an append need not touch the file system's own data:
+  /// one rest from its first byte on.
   ///
   /// - Throws: nothing is left of it.
   private static func prewrite(_ path: String, bytes: Int, _ files: any FileSystem) throws(FileError) {
@@ -287,6 +288,7 @@ package struct ReplicationLog: ~Copyable {
         try file.write(UnsafeRawBufferPointer(rebasing: piece[..<count]), at: offset)
         offset += count
       }
+      try writeRest(file, at: 0, segmentBytes: bytes)
       try file.sync()
     } catch {
       try? files.remove(path)

@@ -37,9 +37,7 @@ struct WorkerCommand: ParsableCommand {
     guard rowsMax >= 1_000, rowsMax <= 100_000_000 else {
       throw ValidationError("--rows-max must be 1000 to 100000000")
     }
-    guard diskReserve >= 0, diskReserve <= 1 << 30 else {
-      throw ValidationError("--disk-reserve must be 0 to 1073741824 MiB")
-    }
+    try validateDiskReserve(diskReserve)
   }
 
   func run() throws {

@@ -67,6 +67,8 @@ struct CrashTests {
         }
       }
     }
+    print(
+      "seed \(seed): \(run.commands) commands, \(run.moments.count) operations, \(all.count) crashes recovered from")
     let found = failures.withLock { $0 }
     #expect(found.isEmpty, "seed \(seed): \(found.joined(separator: "\n"))")
     #expect(checked.load(ordering: .relaxed) == all.count || !found.isEmpty)
