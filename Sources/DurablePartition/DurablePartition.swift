@@ -117,6 +117,11 @@ package struct DurablePartition: ~Copyable {
       throw OpeningError.missing(setup.partition, directory: setup.directory)
     }
     try setup.files.makeDirectory(setup.logDirectory)
+    // Somebody may have made them and died before they were durable.
+    let parent = SystemFiles.directory(of: setup.directory)
+    for directory in [SystemFiles.directory(of: parent), parent, setup.directory] {
+      try setup.files.syncDirectory(directory)
+    }
     let accepted = try EpochFile.read(setup.epochPath, files: setup.files)
     guard accepted <= setup.epoch else {
       throw OpeningError.epochIsLower(setup.partition, given: setup.epoch, accepted: accepted)

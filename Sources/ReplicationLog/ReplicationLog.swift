@@ -110,6 +110,8 @@ package struct ReplicationLog: ~Copyable {
     try file.refresh(from: scan.unproven, to: offset)
     try Self.writeRest(file, at: offset, segmentBytes: Int(scan.header.segmentBytes))
     try file.sync()
+    // So may the segment's name.
+    try files.syncDirectory(directory)
     self.directory = directory
     self.files = files
     self.identity = identity

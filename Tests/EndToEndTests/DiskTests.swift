@@ -3,6 +3,7 @@ import LarisClient
 import LarisProtocol
 import TestSupport
 import Testing
+import ZeroMQ
 
 extension EndToEndTests {
   /// A small file system of its own at `path`; nil where this process may not make one.
@@ -73,19 +74,23 @@ extension EndToEndTests {
     let cluster = try TestCluster(
       folder: folder, workers: 1, partitions: 2, options: ["--disk-reserve", "\(reserve >> 20)"])
     try Self.openShop(cluster)
-    // Waits less than a refusal says, so each attempt is one.
-    let client = try LarisClient(dispatcher: cluster.services, budgetMilliseconds: 900)
+    // A bare socket: every reply is one attempt's.
+    let socket = try Socket(.dealer, in: ZeroMQContext())
+    try socket.connect(cluster.services)
+    var message = Message()
     var done: [(Laris_Request, Laris_Reply)] = []
     var refused: [Laris_Request] = []
     func place(_ request: Laris_Request) throws {
-      switch try client.call(request) {
-      case .done(let reply): done.append((request, reply))
-      case .notExecuted(let reply):
-        #expect(reply?.code == .diskFull)
-        #expect(reply?.retryAfterMilliseconds == 1_000)
-        refused.append(request)
-      case let other: Issue.record("neither done nor refused: \(other)")
+      try socket.send(try request.serializedBytes() as [UInt8])
+      while try !socket.receive(into: &message) {
+        guard socket.wait(milliseconds: 20_000) else { throw Problem("no reply within 20 s") }
       }
+      let reply = try Laris_Reply(serializedBytes: Data(message.bytes))
+      if reply.outcome == .done { return done.append((request, reply)) }
+      #expect(reply.outcome == .notExecuted)
+      #expect(reply.code == .diskFull, "\(reply)")
+      #expect(reply.retryAfterMilliseconds == 1_000)
+      refused.append(request)
     }
     for _ in 0..<200 { try place(Self.order()) }
     #expect(refused.isEmpty)
