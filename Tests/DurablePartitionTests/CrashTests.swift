@@ -171,7 +171,7 @@ struct Reference: Sendable {
         try core.takeLogged($0, first: SequenceNumber(block.first), count: block.count, time: block.time)
         core.replay()
       }
-      try writer.write(core.freeze())
+      try writer.write(core.makeCheckpoint())
       digests[core.applied.rawValue] = try TablesDigest.of(setup.databasePath, files: disk)
     }
     self.digests = digests

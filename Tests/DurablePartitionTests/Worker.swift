@@ -33,7 +33,6 @@ final class Worker {
   private let setup: DurablePartition.Setup
   var durable: DurablePartition
   private var writer: CheckpointWriter
-  private var frozen: Checkpoint?
   private var batches: UInt64 = 0
 
   init(_ setup: DurablePartition.Setup) throws {
@@ -82,13 +81,18 @@ final class Worker {
       for _ in 0..<count { answers.append(Array(try AnswerItem(&items).reply)) }
     }
     durable.core.clearAnswers()
+    if frozen == nil { frozen = durable.copyFrozen(atMost: 16) }
     return answers
   }
 
-  func freeze() { if durable.isDirty, frozen == nil { frozen = durable.freeze() } }
+  private var frozen: Checkpoint?
 
-  /// Writes what was frozen, as the thread of checkpoints does.
+  /// Begins a checkpoint, which groups copy some of; one that could not be written is not begun anew.
+  func freeze() { if durable.isDirty, !durable.isCheckpointing { durable.freeze() } }
+
+  /// Writes it, as the thread of checkpoints does.
   func write() throws {
+    if frozen == nil { frozen = durable.copyFrozen(atMost: .max) }
     guard let checkpoint = frozen else { return }
     let written = try writer.write(checkpoint)
     frozen = nil
