@@ -37,18 +37,27 @@ let package = Package(
     .target(
       name: "LarisProtocol",
       dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")]),
-    .target(name: "ReplicationLog", dependencies: ["Bytes", "Cluster", "LZ4"]),
+    .target(name: "Files"),
+    .target(name: "ReplicationLog", dependencies: ["Bytes", "Cluster", "Files", "LZ4"]),
     .target(
-      name: "PartitionStore", dependencies: ["Bytes", "Marketplace", "Cluster", "WorkerCore", "SQLite"]),
+      name: "PartitionStore",
+      dependencies: ["Bytes", "Marketplace", "Cluster", "WorkerCore", "Files", "SQLite"]),
+    .target(
+      name: "DurablePartition",
+      dependencies: [
+        "Bytes", "Cluster", "Files", "Marketplace", "PartitionStore", "ReplicationLog", "WorkerCore",
+      ]),
     .target(name: "ConfigurationManager", dependencies: ["Cluster", "SQLite"]),
     .target(
       name: "NodeSupport",
-      dependencies: ["Bytes", "CLinux", "Cluster", .product(name: "Logging", package: "swift-log")]),
+      dependencies: [
+        "Bytes", "CLinux", "Cluster", "Files", .product(name: "Logging", package: "swift-log"),
+      ]),
     .target(
       name: "WorkerNode",
       dependencies: [
-        "Bytes", "Cluster", "Marketplace", "Wire", "WorkerCore", "LarisProtocol", "NodeSupport",
-        "PartitionStore", "ReplicationLog", "SQLite", "ZeroMQ",
+        "Bytes", "Cluster", "DurablePartition", "Files", "Marketplace", "Wire", "WorkerCore",
+        "LarisProtocol", "NodeSupport", "PartitionStore", "SQLite", "ZeroMQ",
       ]),
     .target(
       name: "DispatcherNode",
@@ -64,7 +73,7 @@ let package = Package(
     .executableTarget(
       name: "laris",
       dependencies: [
-        "Bytes", "Cluster", "ConfigurationManager", "DispatcherNode", "LarisClient", "LarisProtocol",
+        "Bytes", "Cluster", "ConfigurationManager", "DispatcherNode", "Files", "LarisClient", "LarisProtocol",
         "NodeSupport", "PartitionStore", "ReplicationLog", "RunHistory", "SQLite", "Wire",
         "WorkerCore", "WorkerNode", "ZeroMQ",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -106,6 +115,16 @@ let package = Package(
       dependencies: ["Fuzz", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Tests/laris-fuzz"),
     .testTarget(name: "FuzzTests", dependencies: ["TestSupport", "Fuzz", "laris-fuzz"], exclude: ["corpus"]),
+    .target(
+      name: "SimulatedDisk", dependencies: ["TestSupport", "CSQLite", "Files"], path: "Tests/SimulatedDisk"),
+    .testTarget(name: "FilesTests", dependencies: ["TestSupport", "Files", "SimulatedDisk", "SQLite"]),
+    .testTarget(
+      name: "DurablePartitionTests",
+      dependencies: [
+        "TestSupport", "SimulatedDisk",
+        "Bytes", "Cluster", "DurablePartition", "Files", "Marketplace", "PartitionStore", "ReplicationLog",
+        "SQLite", "Wire", "WorkerCore",
+      ]),
     .testTarget(name: "BytesTests", dependencies: ["TestSupport", "Bytes"]),
     .testTarget(name: "ClusterTests", dependencies: ["TestSupport", "Bytes", "Cluster"]),
     .testTarget(name: "MarketplaceTests", dependencies: ["TestSupport", "Marketplace"]),
@@ -128,12 +147,13 @@ let package = Package(
       name: "ClientCoreTests", dependencies: ["TestSupport", "Bytes", "ClientCore", "Cluster", "Wire"]),
     .testTarget(name: "LarisClientTests", dependencies: ["LarisClient", "LarisProtocol"]),
     .testTarget(
-      name: "ReplicationLogTests", dependencies: ["TestSupport", "Bytes", "Cluster", "LZ4", "ReplicationLog"]),
+      name: "ReplicationLogTests",
+      dependencies: ["TestSupport", "Bytes", "Cluster", "Files", "LZ4", "ReplicationLog", "SimulatedDisk"]),
     .testTarget(
       name: "PartitionStoreTests",
       dependencies: [
         "TestSupport",
-        "Bytes", "Cluster", "Marketplace", "PartitionStore", "SQLite", "Wire", "WorkerCore",
+        "Bytes", "Cluster", "Files", "Marketplace", "PartitionStore", "SQLite", "Wire", "WorkerCore",
       ]),
     .testTarget(
       name: "ConfigurationManagerTests",

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// A node's folder: one process at a time, of one node of one cluster.
@@ -83,9 +84,12 @@ package final class DataFolder {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
     do {
-      try encoder.encode(identity).write(to: URL(fileURLWithPath: identityPath), options: .atomic)
+      // The folder's own name must last as long as what is in it.
+      let files = SystemFiles()
+      try files.syncDirectory(SystemFiles.directory(of: path))
+      try files.replace(identityPath, with: String(decoding: encoder.encode(identity), as: UTF8.self))
     } catch {
-      throw NodeError(.no, "\(identityPath) can't be written: \(error.localizedDescription)")
+      throw NodeError(.no, "\(identityPath) can't be written: \(error)")
     }
   }
 }

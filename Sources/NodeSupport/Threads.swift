@@ -41,6 +41,8 @@ package enum Signals {
     sigaddset(&set, SIGINT)
     pthread_sigmask(SIG_BLOCK, &set, nil)
     signal(SIGPIPE, SIG_IGN)
+    // A limit on the size of files fails the write that breaks it, and is told as that.
+    signal(SIGXFSZ, SIG_IGN)
   }
 
   /// Sets `flag` when a signal comes. A second one ends the process at once.

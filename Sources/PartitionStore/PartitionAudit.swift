@@ -1,4 +1,5 @@
 import Cluster
+import Files
 import Marketplace
 import SQLite
 
@@ -136,8 +137,8 @@ package struct PartitionAudit: Sendable {
   /// Runs every check in one read transaction of its own.
   ///
   /// - Throws: ``StoreError`` or `SQLiteError`; nothing is ever changed.
-  package init(path: String) throws {
-    let database = try Database(path, mode: .readOnly)
+  package init(path: String, files: any FileSystem = SystemFiles()) throws {
+    let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS)
     try database.execute("PRAGMA query_only=1; PRAGMA temp_store=MEMORY; BEGIN")
     state = try PartitionWriter.state(of: database)
     func count(_ table: String) throws(SQLiteError) -> UInt64 {

@@ -1,5 +1,6 @@
 import Bytes
 import Cluster
+import Files
 import Marketplace
 import SQLite
 import WorkerCore
@@ -14,8 +15,8 @@ package struct PartitionReader: ~Copyable {
   private let shop, sku, order, payment, account, request: Statement
 
   /// Opens the file at `path`, which a ``PartitionWriter`` made.
-  package init(path: String) throws {
-    let database = try Database(path, mode: .readOnly)
+  package init(path: String, files: any FileSystem = SystemFiles()) throws {
+    let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS)
     try database.execute("PRAGMA cache_size=-32768; PRAGMA query_only=1")
     let shop = try database.prepare("SELECT * FROM shops WHERE shop_id = ?1")
     let sku = try database.prepare("SELECT * FROM skus WHERE shop_id = ?1 AND sku_id = ?2")

@@ -1,5 +1,6 @@
 import Bytes
 import Cluster
+import Files
 import Marketplace
 import SQLite
 import WorkerCore
@@ -23,9 +24,14 @@ package struct PartitionWriter: ~Copyable {
 
   /// Opens or creates the file at `path`.
   ///
-  /// - Throws: ``StoreError`` or `SQLiteError`; nothing was changed.
-  package init(path: String, cluster: String, partition: PartitionID) throws {
-    let database = try Database(path, mode: .readWrite)
+  /// - Throws: ``StoreError``, `SQLiteError` or `FileError`; nothing was changed.
+  package init(
+    path: String, cluster: String, partition: PartitionID, files: any FileSystem = SystemFiles()
+  ) throws {
+    // A sync may have failed before: a checkpoint must not overwrite the file by pages that the WAL has in
+    // memory only.
+    if try files.exists(path + "-wal") { try files.refresh(path + "-wal") }
+    let database = try Database(path, mode: .readWrite, vfs: files.sqliteVFS)
     try database.execute(
       """
       PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;
@@ -35,12 +41,25 @@ package struct PartitionWriter: ~Copyable {
       try database.execute(Schema.sql)
       try Self.identify(database, path: path, cluster: cluster, partition: partition)
     }
+    // A reader may have made the WAL. SQLite syncs its name only where the writer did, and an older WAL
+    // that comes back after a power cut would undo pages of the file.
+    try files.syncDirectory(SystemFiles.directory(of: path))
     let state = try Self.state(of: database)
-    let isMoved = try database.checkpoint()
+    let isMoved = try Self.moveWAL(of: database)
     let statements = try Statements(database)
     durable = isMoved ? state.applied : .zero
     self.statements = statements
     self.database = database
+  }
+
+  /// - Returns: whether all of it is in the file, durably. On a full disk it may go on as it is.
+  private static func moveWAL(of database: borrowing Database) throws(SQLiteError) -> Bool {
+    do {
+      return try database.checkpoint()
+    } catch {
+      guard error.isDiskFull else { throw error }
+      return false
+    }
   }
 
   private static func identify(
@@ -128,7 +147,7 @@ package struct PartitionWriter: ~Copyable {
 
   /// Writes every row of a checkpoint, and how far it goes, in one transaction.
   ///
-  /// - Throws: ``StoreError`` or `SQLiteError`; the file holds the checkpoint before.
+  /// - Throws: `SQLiteError`; the file holds the checkpoint before, or this one not durably.
   package mutating func write(_ checkpoint: Checkpoint) throws {
     try database.transaction {
       for shop in checkpoint.shops { try write(shop) }
@@ -155,7 +174,7 @@ package struct PartitionWriter: ~Copyable {
         try statements.meta.run()
       }
     }
-    if try database.checkpoint() { durable = checkpoint.applied }
+    if try Self.moveWAL(of: database) { durable = checkpoint.applied }
   }
 
   private func write(_ shop: Shop) throws(SQLiteError) {

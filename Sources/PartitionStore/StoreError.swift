@@ -1,11 +1,11 @@
-/// Why a partition's SQLite file can't be used, besides what SQLite itself says (`SQLiteError`).
+/// Why a partition's SQLite file can't be used, besides what SQLite (`SQLiteError`) and the disk
+/// (`FileError`) themselves say.
 package enum StoreError: Error, CustomStringConvertible {
   /// A row holds what no version of ours writes.
   case damaged(path: String, what: String)
   /// The file is of another cluster or partition.
   case foreign(path: String, what: String)
   case unsupportedVersion(path: String, version: Int64)
-  case io(path: String, operation: String, message: String)
 
   package var description: String {
     switch self {
@@ -14,7 +14,6 @@ package enum StoreError: Error, CustomStringConvertible {
     case .foreign(let path, let what): "\(path) does not belong here: \(what)"
     case .unsupportedVersion(let path, let version):
       "\(path) has format \(version), which is newer than this program. Start a newer laris."
-    case .io(let path, let operation, let message): "\(operation) \(path): \(message)"
     }
   }
 }

@@ -1,7 +1,5 @@
-/// Why a log can't be opened or written.
+/// Why a log can't be opened, besides what its files themselves say (`FileError`).
 package enum LogError: Error, CustomStringConvertible {
-  /// A system call failed. After a failed sync or write the log is poisoned: the process must end.
-  case io(operation: String, path: String, code: Int32, message: String)
   /// Something was synced here and is not what was written.
   case damaged(path: String, offset: Int, what: String)
   /// Written by a newer program.
@@ -15,13 +13,8 @@ package enum LogError: Error, CustomStringConvertible {
   /// What was replayed can't be used.
   case replay(path: String, offset: Int, what: String)
 
-  package var isDiskFull: Bool {
-    if case .io(_, _, let code, _) = self { code == 28 } else { false }  // ENOSPC
-  }
-
   package var description: String {
     switch self {
-    case .io(let operation, let path, _, let message): "\(operation) \(path): \(message)"
     case .damaged(let path, let offset, let what):
       "\(path) is damaged at byte \(offset): \(what). What was written there was synced and may have "
         + "been acknowledged, so it is not skipped. Keep the file, and restore the partition from a copy."

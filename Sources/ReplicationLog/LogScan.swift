@@ -1,5 +1,6 @@
 import Bytes
 import Cluster
+import Files
 
 /// Reads a whole log, segment by segment, and says how it ends. Changes nothing.
 package struct LogScan {
@@ -13,8 +14,10 @@ package struct LogScan {
   package let last: SegmentScan
 
   /// Names of the segments in `directory`, in their order.
-  package static func names(in directory: String) throws(LogError) -> [String] {
-    try SegmentFile.names(in: directory, suffix: ".lz4")
+  package static func names(
+    in directory: String, files: any FileSystem = SystemFiles()
+  ) throws(FileError) -> [String] {
+    try files.names(in: directory).filter { $0.hasSuffix(".lz4") }
   }
 
   /// - Parameters:
@@ -22,9 +25,11 @@ package struct LogScan {
   ///   - identity: whose log it must be; nil: whose the first segment is.
   ///   - body: gets every block in order, empty ones too: its header, its file, where it stands in it,
   ///     and its entries.
-  /// - Throws: `damaged`, `foreign`, `gap`, `unsupportedVersion`, or what `body` throws, as `replay`.
+  /// - Throws: `damaged`, `foreign`, `gap`, `unsupportedVersion`, or what `body` throws, as `replay`;
+  ///   `FileError`.
   package init(
     directory: String, names: [String], identity: ReplicationLog.Identity? = nil,
+    files: any FileSystem = SystemFiles(),
     _ body: (BlockHeader, String, Int, UnsafeRawBufferPointer) throws -> Void
   ) throws {
     precondition(!names.isEmpty)
@@ -33,12 +38,12 @@ package struct LogScan {
     var found: SegmentScan?
     for (index, name) in names.enumerated() {
       let path = directory + "/" + name
-      let contents = try SegmentFile(path, .read).contents()
+      let contents = try files.open(path, .read).contents()
       let scan = try contents.withUnsafeBytes { bytes in
         try SegmentScan(bytes, path: path, isLast: index == names.count - 1) { block, offset, entries in
           do {
             try body(block, path, offset, entries)
-          } catch let error as LogError {
+          } catch  where error is LogError || error is FileError {
             throw error
           } catch {
             throw LogError.replay(path: path, offset: offset, what: "\(error)")

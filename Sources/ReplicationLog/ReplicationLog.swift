@@ -1,5 +1,6 @@
 import Bytes
 import Cluster
+import Files
 import LZ4
 
 /// A partition's log on disk: segments of blocks, appended, synced, trimmed. One thread's.
@@ -17,6 +18,7 @@ package struct ReplicationLog: ~Copyable {
   }
 
   package let directory: String
+  private let files: any FileSystem
   private let identity: Identity
   private let segmentBytes: Int
 
@@ -36,7 +38,7 @@ package struct ReplicationLog: ~Copyable {
   package private(set) var bytesAppended: UInt64 = 0
 
   private var segments: [LogScan.Segment]
-  private var file: SegmentFile
+  private var file: any File
   private var offset: Int
   private var header: SegmentHeader
   private var headerBytes = ByteWriter(capacity: BlockHeader.size)
@@ -54,26 +56,29 @@ package struct ReplicationLog: ~Copyable {
   ///   - applied: entries up to here are not needed; the log must go on from there.
   ///   - mayBegin: there may be no log yet.
   ///   - replay: gets every block that has later entries, in order.
-  /// - Throws: `damaged` and the like: nothing was changed. What `replay` throws.
+  /// - Throws: `damaged` and the like: nothing was changed. `FileError`. What `replay` throws.
   package init(
     directory: String, identity: Identity, applied: SequenceNumber,
     segmentBytes: Int = SegmentFormat.segmentBytesDefault, mayBegin: Bool = true,
+    files: any FileSystem = SystemFiles(),
     replay: (BlockHeader, UnsafeRawBufferPointer) throws -> Void
   ) throws {
-    var names = try LogScan.names(in: directory)
+    var names = try LogScan.names(in: directory, files: files)
     if names.isEmpty {
       guard mayBegin else { throw LogError.missing(directory: directory) }
       // A spare of an earlier log would bring that log's first use back.
       let spare = directory + "/" + Self.spareName
-      if SegmentFile.exists(spare) { try SegmentFile.remove(spare) }
+      if try files.exists(spare) { try files.remove(spare) }
       let header = SegmentHeader(
         partition: identity.partition, segmentBytes: UInt32(segmentBytes), use: 1, first: applied.next,
         previousHash: 0, cluster: identity.cluster, salt: .random(in: 0...UInt64.max))
-      try Self.begin(header, in: directory)
+      try Self.begin(header, in: directory, files)
       names = [Self.name(applied.next)]
     }
     var needed = applied.next
-    let log = try LogScan(directory: directory, names: names, identity: identity) { block, path, _, entries in
+    let log = try LogScan(
+      directory: directory, names: names, identity: identity, files: files
+    ) { block, path, _, entries in
       guard block.first <= needed else {
         throw LogError.gap(path: path, expected: needed.rawValue, found: block.first.rawValue)
       }
@@ -89,13 +94,9 @@ package struct ReplicationLog: ~Copyable {
       throw LogError.gap(
         path: directory + "/" + first.name, expected: applied.next.rawValue, found: first.first.rawValue)
     }
-    let file = try SegmentFile(directory + "/" + segment.name, .update)
     let offset: Int
     switch scan.end {
-    case .clean(let end): offset = end
-    case .torn(let end, _):
-      offset = end
-      try Self.writeRest(file, at: end, segmentBytes: try file.size())
+    case .clean(let end), .torn(let end, _): offset = end
     }
     let last = SequenceNumber(scan.next.rawValue - 1)
     guard last >= applied else {
@@ -103,9 +104,16 @@ package struct ReplicationLog: ~Copyable {
         path: directory + "/" + segment.name, offset: offset,
         what: "the log ends at entry \(last), but SQLite holds entry \(applied)")
     }
-    // What was read may not be synced yet: the process before may have died in between.
+    // What was read may be in memory only: the process before may have died before it was synced, or
+    // because its sync failed. So what nothing says was synced is written again.
+    let file = try files.open(directory + "/" + segment.name, .update)
+    try file.refresh(from: scan.unproven, to: offset)
+    try Self.writeRest(file, at: offset, segmentBytes: Int(scan.header.segmentBytes))
     try file.sync()
+    // So may the segment's name.
+    try files.syncDirectory(directory)
     self.directory = directory
+    self.files = files
     self.identity = identity
     self.segmentBytes = segmentBytes
     segments = log.segments
@@ -122,10 +130,11 @@ package struct ReplicationLog: ~Copyable {
       count: LZ4Frame.bound(SegmentFormat.entriesBytesMax) + BlockHeader.size + SegmentFormat.restSize)
   }
 
-  /// Where a block is put together.
-  private struct Scratch: ~Copyable {
-    let bytes: UnsafeMutableRawBufferPointer
-    init(count: Int) { bytes = .allocate(byteCount: count, alignment: 4096) }
+  /// Where a block is put together. Not private: a `ReplicationLog` inside of another module's value needs
+  /// to see it.
+  package final class Scratch {
+    fileprivate let bytes: UnsafeMutableRawBufferPointer
+    fileprivate init(count: Int) { bytes = .allocate(byteCount: count, alignment: 4096) }
     deinit { bytes.deallocate() }
   }
 
@@ -134,7 +143,8 @@ package struct ReplicationLog: ~Copyable {
   /// - Parameters:
   ///   - entries: `count` of them, the first being `last + 1`.
   ///   - time: not less than the block's before it.
-  /// - Throws: `.io`: the log is poisoned, the process must end.
+  /// - Throws: `FileError`: the log is poisoned, the process must end. Where ``makeRoom(for:)`` was called
+  ///   before, a full disk is no reason.
   package mutating func append(_ entries: UnsafeRawBufferPointer, count: UInt32, tag: Epoch, time: Int64)
     throws
   {
@@ -181,66 +191,81 @@ package struct ReplicationLog: ~Copyable {
   }
 
   /// Makes all that was appended durable. One sync serves every block before it.
-  package mutating func sync() throws(LogError) {
+  ///
+  /// - Throws: the log is poisoned, the process must end.
+  package mutating func sync() throws(FileError) {
     try file.sync()
     synced = last
   }
 
   /// Lets go of whole segments with no entry above `sequenceNumber`, which SQLite holds durably,
   /// but keeps `tailSegments` of them. One becomes the spare, the others are removed.
-  package mutating func trim(through sequenceNumber: SequenceNumber, tailSegments: Int) throws(LogError) {
+  package mutating func trim(through sequenceNumber: SequenceNumber, tailSegments: Int) throws(FileError) {
     let spare = directory + "/" + Self.spareName
+    var isChanged = false
     while segments.count > tailSegments + 1, segments[1].first.rawValue <= sequenceNumber.rawValue + 1 {
       let path = directory + "/" + segments.removeFirst().name
-      if SegmentFile.exists(spare) {
-        try SegmentFile.remove(path)
+      if try files.exists(spare) {
+        try files.remove(path)
       } else {
-        try SegmentFile.rename(path, to: spare)
+        try files.rename(path, to: spare)
       }
+      isChanged = true
     }
+    // The old name must be gone for good before another segment is begun in the file.
+    if isChanged { try files.syncDirectory(directory) }
   }
 
-  private mutating func roll(atLeast blockBytes: Int) throws(LogError) {
-    let needed = SegmentHeader.size + blockBytes + SegmentFormat.restSize
+  /// Makes sure that a block of so many bytes of entries can be appended whatever room the disk has:
+  /// where the segment might not hold it, the file of the next one is made now.
+  ///
+  /// - Throws: there is no room, or the disk failed. The log is as it was, and may be used.
+  package mutating func makeRoom(for entriesBytes: Int) throws(FileError) {
+    let blockBytes = BlockHeader.size + LZ4Frame.bound(entriesBytes)
+    guard offset + blockBytes + SegmentFormat.restSize > Int(header.segmentBytes) else { return }
+    let needed = max(segmentBytes, SegmentHeader.size + blockBytes + SegmentFormat.restSize)
+    if let size = try Self.spareBytes(in: directory, files), size >= needed { return }
+    try Self.makeSpare(in: directory, bytes: needed, by: "next", files)
+  }
+
+  private mutating func roll(atLeast blockBytes: Int) throws(FileError) {
+    let needed = max(segmentBytes, SegmentHeader.size + blockBytes + SegmentFormat.restSize)
     try sync()
+    let spare = try Self.spareBytes(in: directory, files) ?? 0
     let next = SegmentHeader(
-      partition: identity.partition, segmentBytes: UInt32(max(segmentBytes, needed)), use: header.use + 1,
-      first: last.next, previousHash: hash, cluster: identity.cluster, salt: .random(in: 0...UInt64.max))
-    try Self.begin(next, in: directory)
+      partition: identity.partition, segmentBytes: UInt32(spare >= needed ? spare : needed),
+      use: header.use + 1, first: last.next, previousHash: hash, cluster: identity.cluster,
+      salt: .random(in: 0...UInt64.max))
+    try Self.begin(next, in: directory, files)
     let name = Self.name(next.first)
-    file = try SegmentFile(directory + "/" + name, .update)
+    file = try files.open(directory + "/" + name, .update)
     segments.append(LogScan.Segment(name: name, first: next.first))
     header = next
     offset = SegmentHeader.size
   }
 
-  /// Makes a segment that is durable and empty, out of the spare where there is one.
-  private static func begin(_ header: SegmentHeader, in directory: String) throws(LogError) {
-    let spare = directory + "/" + spareName
+  /// Makes a segment that is durable and empty, out of the spare where it has the size.
+  private static func begin(
+    _ header: SegmentHeader, in directory: String, _ files: any FileSystem
+  ) throws(FileError) {
     let path = directory + "/" + name(header.first)
     let temporary = directory + "/next"
-    var usable = false
-    if SegmentFile.exists(spare) {
-      usable = try SegmentFile(spare, .read).size() == Int(header.segmentBytes)
-    }
-    if usable {
-      try SegmentFile.rename(spare, to: temporary)
+    if try spareBytes(in: directory, files) == Int(header.segmentBytes) {
+      try files.rename(directory + "/" + spareName, to: temporary)
     } else {
-      try prewrite(temporary, bytes: Int(header.segmentBytes))
+      try prewrite(temporary, bytes: Int(header.segmentBytes), files)
     }
-    let file = try SegmentFile(temporary, .update)
+    let file = try files.open(temporary, .update)
     var writer = ByteWriter(capacity: SegmentHeader.size)
     header.write(into: &writer)
     try file.write(writer.bytes, at: 0)
     try writeRest(file, at: SegmentHeader.size, segmentBytes: Int(header.segmentBytes))
     try file.sync()
-    try SegmentFile.rename(temporary, to: path)
-    try SegmentFile.syncDirectory(directory)
+    try files.rename(temporary, to: path)
+    try files.syncDirectory(directory)
   }
 
-  private static func writeRest(_ file: borrowing SegmentFile, at offset: Int, segmentBytes: Int)
-    throws(LogError)
-  {
+  private static func writeRest(_ file: any File, at offset: Int, segmentBytes: Int) throws(FileError) {
     let rest = segmentBytes - offset - SegmentFormat.restSize
     guard rest >= 0 else { return }
     var writer = ByteWriter(capacity: SegmentFormat.restSize)
@@ -249,30 +274,52 @@ package struct ReplicationLog: ~Copyable {
     try file.write(writer.bytes, at: offset)
   }
 
-  /// A file whose blocks all exist, so that a sync of an append need not touch the file system's own data.
-  private static func prewrite(_ path: String, bytes: Int) throws(LogError) {
-    let file = try SegmentFile(path, .create)
+  /// A file whose blocks all exist, so that a sync of an append need not touch the file system's own data:
+  /// one rest from its first byte on.
+  ///
+  /// - Throws: nothing is left of it.
+  private static func prewrite(_ path: String, bytes: Int, _ files: any FileSystem) throws(FileError) {
+    let file = try files.open(path, .create)
     let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: min(bytes, 1 << 20), alignment: 4096)
     defer { piece.deallocate() }
     piece.initializeMemory(as: UInt8.self, repeating: 0)
-    var offset = 0
-    while offset < bytes {
-      let count = min(piece.count, bytes - offset)
-      try file.write(UnsafeRawBufferPointer(rebasing: piece[..<count]), at: offset)
-      offset += count
+    do throws(FileError) {
+      var offset = 0
+      while offset < bytes {
+        let count = min(piece.count, bytes - offset)
+        try file.write(UnsafeRawBufferPointer(rebasing: piece[..<count]), at: offset)
+        offset += count
+      }
+      try writeRest(file, at: 0, segmentBytes: bytes)
+      try file.sync()
+    } catch {
+      try? files.remove(path)
+      throw error
     }
-    try file.sync()
+  }
+
+  /// nil: there is no spare.
+  private static func spareBytes(in directory: String, _ files: any FileSystem) throws(FileError) -> Int? {
+    let spare = directory + "/" + spareName
+    return try files.exists(spare) ? try files.open(spare, .read).size() : nil
+  }
+
+  /// - Parameter name: the file's until it is whole, of the calling thread alone.
+  private static func makeSpare(
+    in directory: String, bytes: Int, by name: String, _ files: any FileSystem
+  ) throws(FileError) {
+    let temporary = directory + "/" + name
+    try prewrite(temporary, bytes: bytes, files)
+    try files.rename(temporary, to: directory + "/" + spareName)
   }
 
   /// Makes the next segment ahead of time. Called on another thread than the log's: it touches
   /// only the spare, under a name of its own until it is whole.
   package static func prepareSpare(
-    in directory: String, segmentBytes: Int = SegmentFormat.segmentBytesDefault
-  ) throws(LogError) {
-    let spare = directory + "/" + spareName
-    guard !SegmentFile.exists(spare) else { return }
-    let temporary = directory + "/spare.new"
-    try prewrite(temporary, bytes: segmentBytes)
-    try SegmentFile.rename(temporary, to: spare)
+    in directory: String, segmentBytes: Int = SegmentFormat.segmentBytesDefault,
+    files: any FileSystem = SystemFiles()
+  ) throws(FileError) {
+    guard try !files.exists(directory + "/" + spareName) else { return }
+    try makeSpare(in: directory, bytes: segmentBytes, by: "spare.new", files)
   }
 }

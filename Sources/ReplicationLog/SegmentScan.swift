@@ -20,6 +20,15 @@ package struct SegmentScan {
   package private(set) var tag = Epoch(0)
   /// The last entry that a block says was synced when it was written.
   package private(set) var synced = SequenceNumber.zero
+  /// Where the first block begins that no later one says was synced; the end where there is none.
+  package var unproven: Int {
+    if let first = claimless.first { return first.offset }
+    switch end {
+    case .clean(let offset), .torn(let offset, _): return offset
+    }
+  }
+  /// Blocks that ``synced`` does not reach yet: mostly one.
+  private var claimless: [(offset: Int, last: SequenceNumber)] = []
 
   /// Walks `bytes`, the contents of the file at `path`.
   ///
@@ -95,6 +104,8 @@ package struct SegmentScan {
         time = block.time
         tag = block.tag
         synced = block.synced
+        claimless.removeAll { $0.last <= block.synced }
+        if block.last > block.synced { claimless.append((offset, block.last)) }
         offset = frameStart + Int(block.frameBytes)
       }
     }

@@ -12,23 +12,27 @@ package struct Database: ~Copyable {
     case readOnly
   }
 
-  /// - Parameter busyMilliseconds: how long to wait for whoever has the file locked.
+  /// - Parameters:
+  ///   - busyMilliseconds: how long to wait for whoever has the file locked.
+  ///   - vfs: whose files SQLite uses, by its registered name; nil: the system's.
   /// - Throws: the file can't be opened; nothing was changed.
-  package init(_ path: String, mode: Mode, busyMilliseconds: Int32 = 5_000) throws(SQLiteError) {
-    handle = try Self.open(path, mode, busyMilliseconds)
+  package init(
+    _ path: String, mode: Mode, busyMilliseconds: Int32 = 5_000, vfs: String? = nil
+  ) throws(SQLiteError) {
+    handle = try Self.open(path, mode, busyMilliseconds, vfs)
     self.path = path
   }
 
-  private static func open(_ path: String, _ mode: Mode, _ busyMilliseconds: Int32) throws(SQLiteError)
-    -> OpaquePointer
-  {
+  private static func open(
+    _ path: String, _ mode: Mode, _ busyMilliseconds: Int32, _ vfs: String?
+  ) throws(SQLiteError) -> OpaquePointer {
     var handle: OpaquePointer?
     let flags: Int32
     switch mode {
     case .readWrite: flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX
     case .readOnly: flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX
     }
-    let code = sqlite3_open_v2(path, &handle, flags, nil)
+    let code = sqlite3_open_v2(path, &handle, flags, vfs)
     guard code == SQLITE_OK, let handle else {
       let message = handle.map { String(cString: sqlite3_errmsg($0)) } ?? "out of memory"
       sqlite3_close_v2(handle)

@@ -10,7 +10,15 @@ package struct SQLiteError: Error, CustomStringConvertible {
 
   /// Somebody else has the file.
   package var isBusy: Bool { code & 0xFF == SQLITE_BUSY || code & 0xFF == SQLITE_LOCKED }
-  package var isFull: Bool { code & 0xFF == SQLITE_FULL }
+  /// There is no room: for a row, or for the index of the WAL.
+  package var isDiskFull: Bool { code & 0xFF == SQLITE_FULL || code == Self.sharedMemorySize }
+  /// A read, write or sync failed: nobody knows what is on disk.
+  package var isDiskFailure: Bool { code & 0xFF == SQLITE_IOERR && !isDiskFull }
+  /// The file is not what SQLite wrote, and won't be.
+  package var isDamage: Bool { code & 0xFF == SQLITE_CORRUPT || code & 0xFF == SQLITE_NOTADB }
+
+  /// `SQLITE_IOERR_SHMSIZE`, a macro that does not come over from C.
+  private static let sharedMemorySize = SQLITE_IOERR | 19 << 8
 
   package var description: String { "SQLite: \(message) (code \(code)) in: \(operation)" }
 }

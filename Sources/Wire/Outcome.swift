@@ -17,6 +17,7 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
   case requestIDInvalid = 106
   case stopping = 107
   case unknownPartition = 108
+  case diskFull = 109
   case noAnswerInTime = 150
   case requestIDTooOld = 151
 
@@ -30,6 +31,7 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
     case .stopping: 500
     case .deadlinePassed: 20
     case .noAnswerInTime: 100
+    case .diskFull: 1_000
     case .tooLarge, .malformed, .requestIDReused, .requestIDInvalid, .unknownPartition, .requestIDTooOld:
       nil
     }
@@ -76,6 +78,12 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
       )
     case .unknownPartition:
       ("The cluster has no such partition.", "Partisi tidak ditemukan.", "Correct the partition.")
+    case .diskFull:
+      (
+        "The partition's disk has no room for writes; nothing was done.",
+        "Layanan belum dapat menerima perubahan.",
+        "Send it again with the same id after retry_after_milliseconds; reads go on."
+      )
     case .noAnswerInTime:
       (
         "The wait ran out; it may or may not have been executed.", "Hasil belum diketahui.",

@@ -28,11 +28,15 @@ package struct PartitionCore: ~Copyable {
   /// Its time.
   package private(set) var time: Milliseconds
   package private(set) var ordersPlaced: UInt64
+  /// Whether there is room for what is new. Where there is none, commands that are not known are not
+  /// executed, and reservations run out later; set between groups only.
+  package var acceptsWrites = true
 
   // The group in hand.
   var items: [Item] = []
   var batches: [Batch] = []
   var dueOrders: [UInt64] = []
+  private var bytesTaken = 0
   /// What is to be logged: `entryCount` entries from `applied + 1` on.
   package var entries = ByteWriter(capacity: 1 << 16)
   package private(set) var entryCount: UInt32 = 0
@@ -119,6 +123,7 @@ package struct PartitionCore: ~Copyable {
     var check = reader
     for _ in 0..<count { _ = try BatchItem(&check) }
     var items = reader
+    bytesTaken += bytes.count
     let batch = batches.count
     batches.append(Batch(header: header, dispatcher: dispatcher, receivedAt: receivedAt))
     for index in 0..<count {
@@ -145,8 +150,14 @@ package struct PartitionCore: ~Copyable {
   /// Whether there is anything to do: requests, or reservations that run out.
   package func hasWork(now: Milliseconds) -> Bool {
     if !batches.isEmpty { return true }
-    guard let due = books.reservations.first else { return false }
+    guard acceptsWrites, let due = books.reservations.first else { return false }
     return due <= now
+  }
+
+  /// No more than so many bytes of ``entries`` come of what was taken, and of what runs out.
+  package var entriesBytesMax: Int {
+    // An item of a batch has more overhead than an entry of the log.
+    bytesTaken + LogEntry.overhead + Limits.expiriesMax * MemoryLayout<UInt64>.size
   }
 
   // MARK: 2. Prefetch
@@ -155,7 +166,7 @@ package struct PartitionCore: ~Copyable {
   package mutating func collectNeeds(now: Milliseconds) -> (rows: Needs, requests: [RequestID]) {
     var needs = Needs()
     var old: [RequestID] = []
-    dueOrders = books.reservations.takeDue(at: now, limit: Limits.expiriesMax)
+    dueOrders = acceptsWrites ? books.reservations.takeDue(at: now, limit: Limits.expiriesMax) : []
     for order in dueOrders where books.orders.find(OrderKey(order)) == nil {
       needs.orders.append(OrderKey(order))
     }
@@ -199,7 +210,7 @@ package struct PartitionCore: ~Copyable {
   /// Decides what is executed and fixes its order, its sequence numbers and its time.
   ///
   /// Order of the checks: an id that is known gets its answer again (or is refused as
-  /// reused); then the window, then the deadline.
+  /// reused); then the window, then the deadline, then the room.
   package mutating func seal(now: Milliseconds) {
     entries.removeAll()
     entryCount = 0
@@ -238,6 +249,7 @@ package struct PartitionCore: ~Copyable {
     }
     if let refusal = refusal(of: request.id) { return .answered(refusal, detail: nil) }
     if isLate { return .answered(.deadlinePassed, detail: nil) }
+    guard acceptsWrites else { return .answered(.diskFull, detail: nil) }
 
     let sequenceNumber = applied.advanced(by: UInt64(entryCount) + 1)
     LogEntry.write(request: item.bytes, into: &entries)
@@ -260,6 +272,7 @@ package struct PartitionCore: ~Copyable {
     if requests.find(target) != nil { return .told(target) }
     if let refusal = refusal(of: target) { return .answered(refusal, detail: nil) }
     guard sealing else { return .no(.unknownRequest) }
+    guard acceptsWrites else { return .answered(.diskFull, detail: nil) }
     LogEntry.write(seal: target, into: &entries)
     entryCount += 1
     seal(target, applied.advanced(by: UInt64(entryCount)))
@@ -313,6 +326,7 @@ package struct PartitionCore: ~Copyable {
     requests.forgetLoaded()
     applied = applied.advanced(by: UInt64(entryCount))
     entryCount = 0
+    bytesTaken = 0
     items.removeAll(keepingCapacity: true)
     batches.removeAll(keepingCapacity: true)
     dueOrders.removeAll()

@@ -1,51 +1,35 @@
-import Cluster
+import DurablePartition
 import Foundation
 import Logging
 import NodeSupport
-import PartitionStore
-import ReplicationLog
 import SQLite
 import Synchronization
 import WorkerCore
 
-/// A checkpoint could not be written; SQLite holds the one before.
-struct CheckpointFailed: Error, CustomStringConvertible {
-  let description: String
-}
-
 /// Writes checkpoints on a thread of its own, one at a time, so that answering never waits for SQLite.
 final class Checkpointer: Sendable {
-  struct Written: Sendable {
-    let receipt: Checkpoint.Receipt
-    /// The log up to here may be trimmed.
-    let durable: SequenceNumber
-  }
-
   private struct State {
     var next: Checkpoint?
-    var written: Written?
-    var failure: String?
+    var written: CheckpointWriter.Written?
+    var failure: (any Error)?
     var isClosing = false
   }
 
   private let state = Mutex(State())
+  private let stop: StopFlag
   private let logger: Logger
   private let wake = DispatchSemaphore(value: 0)
   private let thread = Mutex<NodeThread?>(nil)
 
-  /// - Parameters:
-  ///   - open: makes the connection that writes, on the thread that will use it.
-  ///   - logDirectory: where the next segment is made ahead of time.
-  init(
-    name: String, path: String, cluster: String, partition: PartitionID, logDirectory: String, logger: Logger
-  ) {
+  init(_ setup: DurablePartition.Setup, stop: StopFlag, logger: Logger) {
+    self.stop = stop
     self.logger = logger
     thread.withLock { thread in
-      thread = NodeThread(name) { [self] in
+      thread = NodeThread("checkpoint-\(setup.partition.rawValue)") { [self] in
         // What answers goes first where cores are few: this work can wait, answers can't.
         Scheduling.worksInBackground()
         do {
-          var writer = try PartitionWriter(path: path, cluster: cluster, partition: partition)
+          var writer = try CheckpointWriter(setup)
           while true {
             wake.wait()
             let (next, isClosing) = state.withLock { state in
@@ -53,29 +37,29 @@ final class Checkpointer: Sendable {
               return (state.next, state.isClosing)
             }
             if let next {
-              try write(next, by: &writer)
-              let written = Written(receipt: next.receipt, durable: writer.durable)
+              let written = try write(next, by: &writer)
               state.withLock { $0.written = written }
-              // The log makes one itself where there is none.
-              try? ReplicationLog.prepareSpare(in: logDirectory)
             }
             if isClosing { return }
           }
         } catch {
-          state.withLock { $0.failure = "\(error)" }
+          state.withLock { $0.failure = error }
         }
       }
     }
   }
 
   /// Somebody else's lock, or a full disk, may pass: the log has it all meanwhile.
-  private func write(_ checkpoint: Checkpoint, by writer: inout PartitionWriter) throws {
+  private func write(
+    _ checkpoint: Checkpoint, by writer: inout CheckpointWriter
+  ) throws -> CheckpointWriter.Written {
     while true {
       do {
         return try writer.write(checkpoint)
-      } catch let error as SQLiteError where error.isBusy || error.isFull {
+      } catch let error as SQLiteError where error.isBusy || error.isDiskFull {
         logger.warning("a checkpoint waits: \(error)")
-        guard !state.withLock({ $0.isClosing }) else { throw error }
+        // A node that is to stop does not wait: the next start has the log.
+        guard !stop.isSet, !state.withLock({ $0.isClosing }) else { throw error }
         usleep(200_000)
       }
     }
@@ -89,10 +73,10 @@ final class Checkpointer: Sendable {
 
   /// What was written since the last call, if anything.
   ///
-  /// - Throws: writing failed; nothing will be written any more.
-  func takeWritten() throws -> Written? {
+  /// - Throws: why writing failed; nothing will be written any more.
+  func takeWritten() throws -> CheckpointWriter.Written? {
     try state.withLock { state in
-      if let failure = state.failure { throw CheckpointFailed(description: failure) }
+      if let failure = state.failure { throw failure }
       defer { state.written = nil }
       return state.written
     }

@@ -1,19 +1,17 @@
 import Bytes
 import Cluster
+import DurablePartition
+import Files
 import Foundation
-import LarisProtocol
 import Logging
-import Marketplace
 import NodeSupport
-import PartitionStore
-import ReplicationLog
 import SQLite
 import Synchronization
 import Wire
 import WorkerCore
 import ZeroMQ
 
-/// A partition that runs: its core, its log, its tables and its socket, on one thread.
+/// A partition that runs: what it has on disk, and its socket, on one thread.
 ///
 /// A turn of its loop:
 ///
@@ -27,19 +25,10 @@ import ZeroMQ
 /// 8. say hello, hand over a checkpoint, trim the log, when it is time.
 final class PartitionNode: Sendable {
   struct Setup: Sendable {
-    var directory: String
-    var cluster: String
+    var partition: DurablePartition.Setup
     var node: String
     var incarnation: Incarnation
-    var partition: PartitionID
-    var epoch: Epoch
-    /// It never served: it may begin empty.
-    var mayCreate: Bool
-    var terms: Terms
-    var windowMilliseconds: Int64
     var dispatcher: String
-    /// Rows of one table that stay in memory.
-    var rowsMax: Int
   }
 
   static let credit = 4
@@ -48,8 +37,6 @@ final class PartitionNode: Sendable {
   /// How long a log rests before it proves what it has synced.
   private static let restMilliseconds: Int64 = 100
   private static let checkpointMilliseconds: Int64 = 2_000
-  /// Segments of the log that are kept below the checkpoint.
-  private static let tailSegments = 2
   /// Rows that are copied for a checkpoint in one turn: some tenths of a millisecond.
   private static let copiesPerTurn = 512
   /// Rows that wait for a checkpoint before requests wait for it too.
@@ -65,6 +52,8 @@ final class PartitionNode: Sendable {
 
   let board = PartitionStatusBoard()
   private let setup: Setup
+  private var partition: PartitionID { setup.partition.partition }
+  private var epoch: Epoch { setup.partition.epoch }
   private let stop: StopFlag
   private let context: ZeroMQContext
   private let logger: Logger
@@ -79,7 +68,7 @@ final class PartitionNode: Sendable {
 
   func start() {
     thread.withLock { thread in
-      thread = NodeThread("partition-\(setup.partition.rawValue)") { [self] in
+      thread = NodeThread("partition-\(partition.rawValue)") { [self] in
         while true {
           do {
             try run()
@@ -100,151 +89,115 @@ final class PartitionNode: Sendable {
 
   /// - Returns: whether it is worth another try from what is on disk.
   private func mayPass(_ error: any Error) -> Bool {
-    logger.critical("partition \(setup.partition.rawValue) stops: \(error)")
-    board.status.withLock {
-      $0.isActive = false
-      $0.note = "\(error)"
+    logger.critical("partition \(partition.rawValue) stops: \(error)")
+    let wasServing = board.status.withLock { status in
+      defer {
+        status.isActive = false
+        status.note = "\(error)"
+      }
+      return status.isActive
     }
-    // Rule 9: nobody knows what a failed write or sync left behind. The next start reads what is there.
-    if let error = error as? LogError, case .io = error {
-      logger.critical("the node ends, because its disk failed")
-      _exit(NodeError.Exit.no.rawValue)
+    switch error {
+    case let error as FileError:
+      // A start that finds no room, or can't read, has lost nothing.
+      if !wasServing, error.isDiskFull || error.operation.changesNothing { return true }
+      endForDisk()
+    case let error as SQLiteError:
+      if error.isDiskFailure { endForDisk() }
+      // Locks and limits may pass; damage stays.
+      return !error.isDamage
+    default:
+      // Damage, a foreign file and missing data stay what they are.
+      return false
     }
-    // Damage, a foreign file and missing data stay what they are; SQLite's locks and limits may not.
-    return error is SQLiteError || error is CheckpointFailed
   }
 
-  // MARK: Opening
+  /// Rule 9: nobody knows what a failed write or sync left behind, and a sync that is tried again would
+  /// lie. The next start reads what is there, and makes it durable before it relies on it.
+  private func endForDisk() -> Never {
+    logger.critical(
+      """
+      the node ends, because its disk failed: nobody knows what of the last writes is on it, and nothing that \
+      was answered is among them. Look at the disk and the system's log, then start the node again: it goes on \
+      from what is there, or says what is damaged
+      """)
+    _exit(NodeError.Exit.no.rawValue)
+  }
 
   private func run() throws {
-    let partition = setup.partition
-    try openFolder()
-    let database = setup.directory + "/partition.sqlite"
-    let logDirectory = setup.directory + "/log"
-    do { _ = try PartitionWriter(path: database, cluster: setup.cluster, partition: partition) }
-    let reader = try PartitionReader(path: database)
-    let state = try reader.state()
-    var core = PartitionCore(
-      partition: partition, terms: setup.terms, windowMilliseconds: setup.windowMilliseconds,
-      applied: state.applied, time: state.time, ordersPlaced: state.ordersPlaced,
-      horizon: try reader.requestHorizon())
-    try reader.loadReservations(into: &core)
     board.status.withLock { $0.note = "replaying the log" }
     let began = Clock.steadyMilliseconds()
-    var log = try ReplicationLog(
-      directory: logDirectory,
-      identity: .init(cluster: XXH64.hash(setup.cluster), partition: partition), applied: state.applied,
-      mayBegin: setup.mayCreate
-    ) { block, entries in
-      try core.takeLogged(entries, first: block.first, count: block.count, time: block.time)
-      try reader.load(core.needsOfLogged(), into: &core)
-      try reader.load(core.needsOfLoggedOrders(), isOfOrders: true, into: &core)
-      core.replay()
-    }
+    var durable = try DurablePartition(setup.partition)
     logger.info(
-      "partition \(partition.rawValue) serves from entry \(core.applied)",
+      "partition \(partition.rawValue) serves from entry \(durable.core.applied)",
       metadata: [
-        "epoch": "\(setup.epoch.rawValue)", "replayed": "\(core.applied.rawValue - state.applied.rawValue)",
+        "epoch": "\(epoch.rawValue)", "replayed": "\(durable.replayed)",
         "milliseconds": "\(Clock.steadyMilliseconds() - began)",
       ])
-    let checkpointer = Checkpointer(
-      name: "checkpoint-\(partition.rawValue)", path: database, cluster: setup.cluster,
-      partition: partition, logDirectory: logDirectory, logger: logger)
+    let checkpointer = Checkpointer(setup.partition, stop: stop, logger: logger)
     defer { checkpointer.close() }
-    try serve(&core, &log, reader, checkpointer, database: database, checkpointed: state.applied)
-  }
-
-  private func openFolder() throws {
-    let epochPath = setup.directory + "/epoch"
-    let isNew = !FileManager.default.fileExists(atPath: epochPath)
-    guard setup.mayCreate || !isNew else {
-      throw NodeError(
-        .no,
-        "partition \(setup.partition.rawValue) has served before, but its data is not in \(setup.directory); "
-          + "bring back the folder that this worker had")
-    }
-    try FileManager.default.createDirectory(
-      atPath: setup.directory + "/log", withIntermediateDirectories: true)
-    // Rule 1: a higher epoch is durable before it is acted on; a lower one is not acted on.
-    let accepted = try EpochFile.read(epochPath)
-    guard accepted <= setup.epoch else {
-      throw NodeError(
-        .no,
-        "partition \(setup.partition.rawValue) was given epoch \(setup.epoch.rawValue), but had \(accepted.rawValue)"
-      )
-    }
-    if accepted < setup.epoch { try EpochFile.write(setup.epoch, to: epochPath) }
+    try serve(&durable, checkpointer)
   }
 
   // MARK: Serving
 
-  /// What the loop keeps from turn to turn, besides core and log.
+  /// What the loop keeps from turn to turn, besides what is durable.
   private struct Turn {
     var helloAt: Int64 = 0
     var workedAt: Int64 = 0
-    /// Written into SQLite.
-    var checkpointed: SequenceNumber
     var checkpointAt: Int64
-    var isCheckpointing = false
-    /// What it is of is being copied.
-    var isFreezing = false
-    /// Bytes of the log when the last checkpoint was written, and when the next was frozen.
-    var bytesAtCheckpoint: UInt64
-    var bytesAtFreeze: UInt64
     var received = ReceivedBatches()
     var waitingAudits: [(ticket: PartitionCore.AuditTicket, from: SequenceNumber)] = []
+    var isFull = false
   }
 
-  private func serve(
-    _ core: inout PartitionCore, _ log: inout ReplicationLog, _ reader: borrowing PartitionReader,
-    _ checkpointer: Checkpointer, database: String, checkpointed: SequenceNumber
-  ) throws {
+  private func serve(_ durable: inout DurablePartition, _ checkpointer: Checkpointer) throws {
     let link = try DispatcherLink(
-      to: setup.dispatcher, as: "\(setup.node)/\(setup.incarnation)/\(setup.partition.rawValue)",
+      to: setup.dispatcher, as: "\(setup.node)/\(setup.incarnation)/\(partition.rawValue)",
       in: context)
     let frames = (0..<Self.credit * 2).map { _ in DispatcherLink.Frame() }
     let audits = Audits()
     var turn = Turn(
       // Partitions of a machine take turns.
-      checkpointed: checkpointed,
       checkpointAt: Clock.steadyMilliseconds()
-        + Int64(setup.partition.rawValue % 8) * Self.checkpointMilliseconds / 8,
-      bytesAtCheckpoint: log.bytesAppended, bytesAtFreeze: log.bytesAppended)
+        + Int64(partition.rawValue % 8) * Self.checkpointMilliseconds / 8)
     board.status.withLock {
       $0.isActive = true
       $0.note = ""
-      $0.epoch = setup.epoch
+      $0.epoch = epoch
     }
     while true {
       let isStopping = stop.isSet
       let steady = Clock.steadyMilliseconds()
-      let isFull = turn.isCheckpointing && core.dirtyRows > Self.dirtyRowsMax
-      let taken = isFull ? 0 : try drain(link, frames, &core, &turn)
+      let isBehind = durable.isCheckpointing && durable.core.dirtyRows > Self.dirtyRowsMax
+      let taken = isBehind ? 0 : try drain(link, frames, &durable.core, &turn)
       let now = Clock.wallMilliseconds()
-      if core.hasWork(now: now) {
-        try work(&core, &log, reader, now: now)
-        try send(&core, link, &turn)
+      if durable.core.hasWork(now: now) {
+        try durable.work(now: now)
+        try send(&durable.core, link, &turn)
       }
       if steady - turn.helloAt >= Self.helloMilliseconds {
+        try lookForRoom(&durable, &turn)
         // Without a connection yet, soon again: nothing comes before the first hello arrives.
         turn.helloAt =
-          try sayHello(link, core, log, turn)
+          try sayHello(link, durable)
           ? steady : steady - Self.helloMilliseconds + Self.retryMilliseconds
       }
-      try checkpoint(&core, &log, checkpointer, &turn, steady: steady, isStopping: isStopping)
-      try audit(audits, link, &turn, database: database)
+      try checkpoint(&durable, checkpointer, &turn, steady: steady, isStopping: isStopping)
+      try audit(audits, link, &turn, checkpointed: durable.checkpointed)
 
       if taken > 0 {
         turn.workedAt = steady
-        let ease = turn.isCheckpointing && !isStopping ? Self.ease(core.dirtyRows) : 0
+        let ease = durable.isCheckpointing && !isStopping ? Self.ease(durable.core.dirtyRows) : 0
         if ease > 0 { usleep(UInt32(ease) * 1_000) }
         continue
       }
-      if log.needsProof, isStopping || steady - turn.workedAt >= Self.restMilliseconds { try log.prove() }
-      if isStopping, !turn.isCheckpointing, !core.isDirty(since: turn.checkpointed) { return }
-      let isBusy = turn.isCheckpointing || isStopping || !turn.waitingAudits.isEmpty || audits.isRunning
-      if turn.isFreezing { continue }
-      link.wait(milliseconds: isFull ? 1 : isBusy ? 5 : Int(Self.retryMilliseconds))
+      if isStopping || steady - turn.workedAt >= Self.restMilliseconds { try durable.rest() }
+      if isStopping, !durable.isCheckpointing, !durable.isDirty { return }
+      let isBusy =
+        durable.isCheckpointing || isStopping || !turn.waitingAudits.isEmpty || audits.isRunning
+      if durable.isFreezing { continue }
+      link.wait(milliseconds: isBehind ? 1 : isBusy ? 5 : Int(Self.retryMilliseconds))
     }
   }
 
@@ -260,24 +213,6 @@ final class PartitionNode: Sendable {
     return taken
   }
 
-  /// 2 to 6.
-  private func work(
-    _ core: inout PartitionCore, _ log: inout ReplicationLog, _ reader: borrowing PartitionReader, now: Int64
-  ) throws {
-    let needs = core.collectNeeds(now: now)
-    if !needs.rows.isEmpty { try reader.load(needs.rows, into: &core) }
-    if !needs.requests.isEmpty { try reader.load(needs.requests, into: &core) }
-    let needsOfOrders = core.collectNeedsOfOrders()
-    if !needsOfOrders.isEmpty { try reader.load(needsOfOrders, isOfOrders: true, into: &core) }
-    core.seal(now: now)
-    let isLogged = core.entryCount > 0
-    if isLogged {
-      try log.append(core.entries.bytes, count: core.entryCount, tag: setup.epoch, time: core.groupTime)
-    }
-    core.apply()
-    if isLogged { try log.sync() }
-  }
-
   /// 7.
   private func send(_ core: inout PartitionCore, _ link: DispatcherLink, _ turn: inout Turn) throws {
     for frame in core.frames {
@@ -290,20 +225,40 @@ final class PartitionNode: Sendable {
     core.clearAnswers()
   }
 
-  private func sayHello(
-    _ link: DispatcherLink, _ core: borrowing PartitionCore, _ log: borrowing ReplicationLog, _ turn: Turn
-  ) throws -> Bool {
+  private func lookForRoom(_ durable: inout DurablePartition, _ turn: inout Turn) throws {
+    try durable.lookForRoom()
+    let room = durable.room
+    guard room.isFull != turn.isFull else { return }
+    turn.isFull = room.isFull
+    let directory = setup.partition.directory
+    if room.isFull {
+      logger.error(
+        """
+        partition \(partition.rawValue) refuses writes, because its disk is full: \(room.freeBytes >> 20) MiB \
+        are free at \(directory). Make room: it goes on by itself when \(room.resumeBytes >> 20) MiB are free
+        """)
+    } else {
+      logger.info("partition \(partition.rawValue) takes writes again: \(room.freeBytes >> 20) MiB are free")
+    }
+    board.status.withLock {
+      $0.note =
+        room.isFull
+        ? "refuses writes until \(room.resumeBytes >> 20) MiB are free at \(directory)" : ""
+    }
+  }
+
+  private func sayHello(_ link: DispatcherLink, _ durable: borrowing DurablePartition) throws -> Bool {
     var hello = ByteWriter(capacity: 128)
     HelloFrame(
-      partition: setup.partition, epoch: setup.epoch, incarnation: setup.incarnation,
-      credit: UInt32(Self.credit), node: setup.node
+      partition: partition, epoch: epoch, incarnation: setup.incarnation, credit: UInt32(Self.credit),
+      node: setup.node
     ).write(into: &hello)
     let isSent = try link.send(hello.bytes)
-    let (committed, orders) = (log.synced.rawValue, core.ordersPlaced)
-    let replayBytes = log.bytesAppended - turn.bytesAtCheckpoint
+    let (committed, checkpointed) = (durable.log.synced.rawValue, durable.checkpointed.rawValue)
+    let (orders, replayBytes) = (durable.core.ordersPlaced, durable.replayBytes)
     board.status.withLock {
       $0.committed = committed
-      $0.checkpointed = turn.checkpointed.rawValue
+      $0.checkpointed = checkpointed
       $0.orders = orders
       $0.replayBytes = replayBytes
     }
@@ -311,38 +266,27 @@ final class PartitionNode: Sendable {
   }
 
   private func checkpoint(
-    _ core: inout PartitionCore, _ log: inout ReplicationLog, _ checkpointer: Checkpointer,
-    _ turn: inout Turn, steady: Int64, isStopping: Bool
+    _ durable: inout DurablePartition, _ checkpointer: Checkpointer, _ turn: inout Turn, steady: Int64,
+    isStopping: Bool
   ) throws {
-    if turn.isCheckpointing, let written = try checkpointer.takeWritten() {
-      turn.isCheckpointing = false
-      turn.checkpointed = written.receipt.applied
-      turn.bytesAtCheckpoint = turn.bytesAtFreeze
-      core.written(written.receipt, keeping: setup.rowsMax)
-      try log.trim(through: written.durable, tailSegments: Self.tailSegments)
-    }
+    if durable.isCheckpointing, let written = try checkpointer.takeWritten() { try durable.written(written) }
     let isWanted =
       isStopping || !turn.waitingAudits.isEmpty
       || steady - turn.checkpointAt >= Self.checkpointMilliseconds
-    if !turn.isCheckpointing, isWanted, core.isDirty(since: turn.checkpointed) {
+    if !durable.isCheckpointing, isWanted, durable.isDirty {
       turn.checkpointAt = steady
-      turn.isCheckpointing = true
-      turn.isFreezing = true
-      turn.bytesAtFreeze = log.bytesAppended
-      core.freeze()
+      durable.freeze()
     }
-    if turn.isFreezing, let frozen = core.copyFrozen(atMost: Self.copiesPerTurn) {
-      turn.isFreezing = false
-      checkpointer.write(frozen)
-    }
+    if let frozen = durable.copyFrozen(atMost: Self.copiesPerTurn) { checkpointer.write(frozen) }
   }
 
   /// Starts audits whose asker's writes are all in SQLite, and sends those that are done.
-  private func audit(_ audits: Audits, _ link: DispatcherLink, _ turn: inout Turn, database: String) throws {
-    let checkpointed = turn.checkpointed
+  private func audit(
+    _ audits: Audits, _ link: DispatcherLink, _ turn: inout Turn, checkpointed: SequenceNumber
+  ) throws {
     turn.waitingAudits.removeAll { waiting in
       guard waiting.from <= checkpointed else { return false }
-      audits.run(waiting.ticket, database: database, epoch: setup.epoch)
+      audits.run(waiting.ticket, database: setup.partition.databasePath, epoch: epoch)
       return true
     }
     for answer in audits.takeAnswers() {
@@ -378,12 +322,12 @@ final class PartitionNode: Sendable {
         throw FrameError.unknownKind(bytes.first ?? 0)
       }
       let (header, _, _) = try BatchHeader.read(bytes)
-      guard header.partition == setup.partition else { return false }
+      guard header.partition == partition else { return false }
       // Rule 1, the epoch gate.
-      guard header.epoch == setup.epoch else {
-        if header.epoch < setup.epoch {
+      guard header.epoch == epoch else {
+        if header.epoch < epoch {
           var stale = ByteWriter(capacity: 16)
-          StaleFrame(partition: setup.partition, epoch: setup.epoch).write(into: &stale)
+          StaleFrame(partition: partition, epoch: epoch).write(into: &stale)
           _ = try link.send(stale.bytes)
         }
         return false

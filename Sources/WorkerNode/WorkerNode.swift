@@ -1,5 +1,6 @@
 import Bytes
 import Cluster
+import DurablePartition
 import Foundation
 import LarisProtocol
 import Logging
@@ -17,11 +18,14 @@ package final class WorkerNode {
     /// Where the dispatcher listens for workers.
     package var dispatcher: String
     package var rowsMax: Int
-    package init(data: String, node: String, dispatcher: String, rowsMax: Int = 400_000) {
+    /// Writes are refused where less is free on the disk.
+    package var diskReserveBytes: Int
+    package init(data: String, node: String, dispatcher: String, rowsMax: Int, diskReserveBytes: Int) {
       self.data = data
       self.node = node
       self.dispatcher = dispatcher
       self.rowsMax = rowsMax
+      self.diskReserveBytes = diskReserveBytes
     }
   }
 
@@ -174,16 +178,19 @@ package final class WorkerNode {
       }
       let partition = PartitionID(number)
       guard partitions[partition] == nil else { continue }
+      var durable = DurablePartition.Setup(
+        directory: configuration.data + "/partitions/" + Self.folderName(partition),
+        cluster: assignment.clusterID, partition: partition, epoch: Epoch(row.epoch),
+        mayCreate: row.mayCreate,
+        terms: Terms(
+          reserveMilliseconds: assignment.reserveMilliseconds, feeBasisPoints: assignment.feeBasisPoints),
+        windowMilliseconds: Int64(clamping: assignment.requestWindowMilliseconds),
+        rowsMax: configuration.rowsMax)
+      durable.reserveBytes = configuration.diskReserveBytes
       let node = PartitionNode(
         .init(
-          directory: configuration.data + "/partitions/" + Self.folderName(partition),
-          cluster: assignment.clusterID, node: configuration.node, incarnation: incarnation,
-          partition: partition, epoch: Epoch(row.epoch), mayCreate: row.mayCreate,
-          terms: Terms(
-            reserveMilliseconds: assignment.reserveMilliseconds,
-            feeBasisPoints: assignment.feeBasisPoints),
-          windowMilliseconds: Int64(clamping: assignment.requestWindowMilliseconds),
-          dispatcher: configuration.dispatcher, rowsMax: configuration.rowsMax),
+          partition: durable, node: configuration.node, incarnation: incarnation,
+          dispatcher: configuration.dispatcher),
         context: context, stop: partitionStop, logger: logger)
       partitions[partition] = node
       node.start()

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Bytes
 import Cluster
+import Files
 import Foundation
 import LarisProtocol
 import NodeSupport
@@ -62,7 +63,7 @@ struct LogCommand: ParsableCommand {
           blocks[key, default: (0, 0)].blocks += 1
           blocks[key, default: (0, 0)].entries += UInt64(block.count)
         }
-      } catch let error as LogError {
+      } catch  where error is LogError || error is FileError {
         throw NodeError(.no, "\(error)")
       }
       for (directory, scan) in found {
@@ -127,7 +128,7 @@ struct LogCommand: ParsableCommand {
             )
           }
         }
-      } catch let error as LogError {
+      } catch  where error is LogError || error is FileError {
         throw NodeError(.no, "\(error)")
       }
     }

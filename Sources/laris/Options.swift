@@ -120,3 +120,9 @@ func validateEndpoint(_ endpoint: String, flag: String) throws {
     throw ValidationError("\(flag) '\(endpoint)' is no address; it should look like tcp://127.0.0.1:12120")
   }
 }
+
+func validateDiskReserve(_ mebibytes: Int) throws {
+  guard mebibytes >= 0, mebibytes <= 1 << 30 else {
+    throw ValidationError("--disk-reserve must be 0 to 1073741824 MiB")
+  }
+}

@@ -84,7 +84,7 @@ struct Status: ParsableCommand {
           "\(partition.inFlight)",
         ]
       }, right: [0, 3, 4, 5, 6, 7, 8, 9])
-    for partition in status.partitions where !partition.active && !partition.note.isEmpty {
+    for partition in status.partitions where !partition.note.isEmpty {
       text += "\npartition \(partition.partition): \(partition.note)"
     }
     return text

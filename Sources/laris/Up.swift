@@ -33,11 +33,15 @@ struct Up: ParsableCommand {
   @Option(help: "Log for people or for machines: readable or json.")
   var logFormat: NodeOptions.LogFormat = .readable
 
+  @Option(help: "MiB that stay free on the workers' disk: with less, writes are refused and reads go on.")
+  var diskReserve: Int = 256
+
   @OptionGroup var shape: ClusterShape
 
   func validate() throws {
     try validateEndpoint(listen, flag: "--listen")
     try validateEndpoint(workerListen, flag: "--worker-listen")
+    try validateDiskReserve(diskReserve)
   }
 
   func run() throws {
@@ -76,7 +80,7 @@ struct Up: ParsableCommand {
         "worker-\(number)",
         [
           "worker", "--data", data + "/worker-\(number)", "--node", "worker-\(number)", "--dispatcher",
-          workerListen,
+          workerListen, "--disk-reserve", "\(diskReserve)",
         ]
           + common)
     }

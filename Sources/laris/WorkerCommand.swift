@@ -26,6 +26,9 @@ struct WorkerCommand: ParsableCommand {
   @Option(help: "Rows of one table that a partition keeps in memory.")
   var rowsMax: Int = 400_000
 
+  @Option(help: "MiB that stay free on its disk: with less, writes are refused and reads go on.")
+  var diskReserve: Int = 256
+
   @OptionGroup var nodeOptions: NodeOptions
 
   func validate() throws {
@@ -34,11 +37,15 @@ struct WorkerCommand: ParsableCommand {
     guard rowsMax >= 1_000, rowsMax <= 100_000_000 else {
       throw ValidationError("--rows-max must be 1000 to 100000000")
     }
+    try validateDiskReserve(diskReserve)
   }
 
   func run() throws {
     let stop = nodeOptions.start()
-    let worker = try WorkerNode(.init(data: data, node: node, dispatcher: dispatcher, rowsMax: rowsMax))
+    let worker = try WorkerNode(
+      .init(
+        data: data, node: node, dispatcher: dispatcher, rowsMax: rowsMax, diskReserveBytes: diskReserve << 20)
+    )
     try worker.run(until: stop)
   }
 }

@@ -108,21 +108,23 @@ final class TestCluster {
   private let process = Process()
   let client: LarisClient
 
-  /// - Parameter services: where the dispatcher listens; nil: some free port.
+  /// - Parameters:
+  ///   - services: where the dispatcher listens; nil: some free port.
+  ///   - options: further ones of `laris up`.
   init(
     folder: TestFolder? = nil, services: String? = nil, workers count: Int = 3, partitions: Int = 6,
-    timeout: Int = 60
+    timeout: Int = 60, options: [String] = []
   ) throws {
     self.folder = try folder ?? TestFolder()
     self.services = try services ?? "tcp://127.0.0.1:\(freePort())"
     workers = "tcp://127.0.0.1:\(try freePort())"
     client = try LarisClient(dispatcher: self.services, budgetMilliseconds: 30_000)
     process.executableURL = URL(fileURLWithPath: try Programs.path("laris"))
-    process.arguments = [
-      "up", "--workers", "\(count)", "--partitions", "\(partitions)", "--data", data, "--listen",
-      self.services,
-      "--worker-listen", workers,
-    ]
+    process.arguments =
+      [
+        "up", "--workers", "\(count)", "--partitions", "\(partitions)", "--data", data, "--listen",
+        self.services, "--worker-listen", workers,
+      ] + options
     _ = FileManager.default.createFile(atPath: self.folder.path + "/up.log", contents: nil)
     let log = FileHandle(forWritingAtPath: self.folder.path + "/up.log")
     process.standardOutput = log

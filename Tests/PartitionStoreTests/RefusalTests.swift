@@ -1,4 +1,5 @@
 import Cluster
+import Files
 import Foundation
 import Marketplace
 import PartitionStore
@@ -207,7 +208,7 @@ struct EpochFileTests {
   @Test func `a folder that is not there is an error that names it`() throws {
     let folder = try TestFolder()
     let path = folder.path + "/no/epoch"
-    let error = #expect(throws: StoreError.self) { try EpochFile.write(Epoch(1), to: path) }
+    let error = #expect(throws: FileError.self) { try EpochFile.write(Epoch(1), to: path) }
     #expect(error?.description.contains(path) == true)
   }
 }

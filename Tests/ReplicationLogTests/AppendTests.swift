@@ -191,7 +191,10 @@ struct AppendTests {
     var maker = BlockMaker(seed: 11)
     try log.open { log, _ in try log.write(maker.block()) }
     try ReplicationLog.prepareSpare(in: log.directory, segmentBytes: 1_024)
-    #expect(try TestLog.read(spare) == [UInt8](repeating: 0, count: 1_024))
+    var rest = [UInt8](repeating: 0, count: 1_024)
+    TestLog.put(0x184D_2A5F, 4, into: &rest, at: 0)
+    TestLog.put(1_016, 4, into: &rest, at: 4)
+    #expect(try TestLog.read(spare) == rest)
     let inode = try FileManager.default.attributesOfItem(atPath: spare)[.systemFileNumber] as? Int
     // There is one already, so it stays.
     try ReplicationLog.prepareSpare(in: log.directory, segmentBytes: 1_024)

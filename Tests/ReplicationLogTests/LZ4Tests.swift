@@ -96,6 +96,27 @@ struct LZ4Tests {
     #expect(try log.blocks(applied: next - 1) == [])
   }
 
+  @Test func `lz4 reads a spare, made ahead of time or trimmed`() throws {
+    let log = try TestLog(segmentBytes: 1_024)
+    let spare = log.directory + "/spare"
+    try ReplicationLog.prepareSpare(in: log.directory, segmentBytes: 1_024)
+    try Self.check(spare, [], "made ahead")
+    var maker = BlockMaker(seed: 5)
+    var blocks: [WrittenBlock] = []
+    try log.open { test, _ in
+      repeat {
+        blocks.append(maker.block(bytes: 60))
+        try test.write(blocks[blocks.count - 1])
+        try test.trim(through: test.last, tailSegments: 0)
+      } while try !FileManager.default.fileExists(atPath: spare)
+        || TestLog.number(try TestLog.read(spare), 24, 8) != 3
+    }
+    let first = TestLog.number(try TestLog.read(spare), 32, 8)
+    let next = TestLog.number(try TestLog.read(log.segments[0]), 32, 8)
+    let own = blocks.filter { $0.first >= first && $0.first < next }
+    try Self.check(spare, own.flatMap(\.entries), "trimmed")
+  }
+
   @Test func `lz4 reads a segment whose torn tail was cut`() throws {
     let log = try TestLog(segmentBytes: 1_024)
     var maker = BlockMaker(seed: 2)

@@ -148,8 +148,7 @@ extension LogError {
   /// The file that it is about, and where in it.
   var place: (path: String, offset: Int?) {
     switch self {
-    case .io(_, let path, _, _), .unsupportedVersion(let path, _), .foreign(let path, _),
-      .gap(let path, _, _):
+    case .unsupportedVersion(let path, _), .foreign(let path, _), .gap(let path, _, _):
       (path, nil)
     case .missing(let directory): (directory, nil)
     case .damaged(let path, let offset, _), .replay(let path, let offset, _): (path, offset)

@@ -1,0 +1,36 @@
+import Cluster
+import PartitionStore
+import ReplicationLog
+import WorkerCore
+
+/// Writes a partition's checkpoints, and makes the log's next segment ahead of time. One thread's.
+package struct CheckpointWriter: ~Copyable {
+  package struct Written: Sendable {
+    package let receipt: Checkpoint.Receipt
+    /// The log up to here may be trimmed.
+    package let durable: SequenceNumber
+  }
+
+  private let setup: DurablePartition.Setup
+  private var writer: PartitionWriter
+
+  package init(_ setup: DurablePartition.Setup) throws {
+    writer = try PartitionWriter(
+      path: setup.databasePath, cluster: setup.cluster, partition: setup.partition, files: setup.files)
+    self.setup = setup
+  }
+
+  /// - Throws: `SQLiteError`: somebody has the file locked, or there is no room, and it may be tried again;
+  ///   or the disk failed, and the process must end. `FileError`: the disk failed.
+  package mutating func write(_ checkpoint: Checkpoint) throws -> Written {
+    try writer.write(checkpoint)
+    do {
+      try ReplicationLog.prepareSpare(
+        in: setup.logDirectory, segmentBytes: setup.segmentBytes, files: setup.files)
+    } catch {
+      // The log makes room itself, or says that there is none.
+      guard error.isDiskFull else { throw error }
+    }
+    return Written(receipt: checkpoint.receipt, durable: writer.durable)
+  }
+}

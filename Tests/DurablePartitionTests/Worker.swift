@@ -1,0 +1,135 @@
+import Bytes
+import Cluster
+import DurablePartition
+import Files
+import Marketplace
+import PartitionStore
+import SQLite
+import Wire
+import WorkerCore
+
+/// A partition as a worker runs it, without sockets: the real core, log and tables on the files that it is
+/// given, checkpoints by hand.
+final class Worker {
+  static let cluster = "0190a6c2-0000-7000-8000-00000000c1a5"
+  static let partition = PartitionID(3)
+  static let directory = "/worker/partitions/0003"
+
+  static func setup(
+    _ files: any FileSystem, epoch: UInt64, mayCreate: Bool, reserveBytes: Int = 0,
+    directory: String = directory
+  ) -> DurablePartition.Setup {
+    var setup = DurablePartition.Setup(
+      directory: directory, cluster: cluster, partition: partition, epoch: Epoch(epoch),
+      mayCreate: mayCreate, terms: Terms(reserveMilliseconds: 60_000, feeBasisPoints: 250),
+      windowMilliseconds: 86_400_000, rowsMax: 40)
+    setup.rowsExpected = 256
+    setup.segmentBytes = 16 << 10
+    setup.reserveBytes = reserveBytes
+    setup.files = files
+    return setup
+  }
+
+  private let setup: DurablePartition.Setup
+  var durable: DurablePartition
+  private var writer: CheckpointWriter
+  private var batches: UInt64 = 0
+
+  init(_ setup: DurablePartition.Setup) throws {
+    let durable = try DurablePartition(setup)
+    let writer = try CheckpointWriter(setup)
+    self.setup = setup
+    self.durable = durable
+    self.writer = writer
+  }
+
+  var applied: UInt64 { durable.core.applied.rawValue }
+
+  /// What a group put into the log.
+  struct Block: Sendable {
+    var first: UInt64
+    var count: UInt32
+    var time: Milliseconds
+    var entries: [UInt8]
+  }
+  private(set) var blocks: [Block] = []
+
+  /// One group; its answers, in order. They may be told to whoever asked.
+  @discardableResult
+  func tell(_ requests: [Traffic.Sent], at now: Milliseconds) throws -> [[UInt8]] {
+    batches += 1
+    var frame = ByteWriter()
+    BatchHeader(partition: Self.partition, epoch: setup.epoch, dispatcher: Incarnation(1), number: batches)
+      .write(.batch, into: &frame)
+    for request in requests {
+      request.bytes.withUnsafeBytes { BatchItem.write($0, deadlineMilliseconds: 1_000, into: &frame) }
+    }
+    BatchHeader.setCount(requests.count, in: &frame)
+    if !requests.isEmpty { try durable.core.take(frame.bytes, dispatcher: 0, receivedAt: now) }
+    let before = applied
+    try durable.work(now: now)
+    if applied > before {
+      blocks.append(
+        Block(
+          first: before + 1, count: UInt32(applied - before), time: durable.core.time,
+          entries: Array(durable.core.entries.bytes)))
+    }
+    var answers: [[UInt8]] = []
+    for frame in durable.core.frames {
+      let bytes = UnsafeRawBufferPointer(rebasing: durable.core.answers.bytes[frame.bytes])
+      var (_, count, items) = try BatchHeader.read(bytes)
+      for _ in 0..<count { answers.append(Array(try AnswerItem(&items).reply)) }
+    }
+    durable.core.clearAnswers()
+    if frozen == nil { frozen = durable.copyFrozen(atMost: 16) }
+    return answers
+  }
+
+  private var frozen: Checkpoint?
+
+  /// Begins a checkpoint, which groups copy some of; one that could not be written is not begun anew.
+  func freeze() { if durable.isDirty, !durable.isCheckpointing { durable.freeze() } }
+
+  /// Writes it, as the thread of checkpoints does.
+  func write() throws {
+    if frozen == nil { frozen = durable.copyFrozen(atMost: .max) }
+    guard let checkpoint = frozen else { return }
+    let written = try writer.write(checkpoint)
+    frozen = nil
+    try durable.written(written)
+  }
+
+  func checkpoint() throws {
+    freeze()
+    try write()
+  }
+}
+
+/// All that a partition's tables hold, in one number.
+enum TablesDigest {
+  private static let tables = [
+    "meta ORDER BY key", "shops ORDER BY shop_id", "skus ORDER BY shop_id, sku_id", "orders ORDER BY sn",
+    "payments ORDER BY provider, reference", "accounts ORDER BY kind, owner",
+    "transfers ORDER BY sn, number", "requests ORDER BY request_id",
+  ]
+
+  static func of(_ path: String, files: any FileSystem) throws -> UInt64 {
+    let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS)
+    var digest: UInt64 = 0
+    var row = ByteWriter()
+    for table in tables {
+      let rows = try database.prepare("SELECT * FROM \(table)")
+      while try rows.step() {
+        row.removeAll()
+        for column in 0..<rows.columnCount {
+          let value = rows.blob(column)
+          row.append(littleEndian: UInt32(value.count))
+          row.append(value)
+        }
+        digest = XXH64.hash(row.bytes, seed: digest)
+      }
+      digest = digest &* 31 &+ 1
+    }
+    return digest
+  }
+}

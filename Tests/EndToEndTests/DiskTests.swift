@@ -1,0 +1,162 @@
+import Foundation
+import LarisClient
+import LarisProtocol
+import TestSupport
+import Testing
+import ZeroMQ
+
+extension EndToEndTests {
+  /// A small file system of its own at `path`; nil where this process may not make one.
+  private final class SmallDisk {
+    let path: String
+
+    init?(at path: String, mebibytes: Int) throws {
+      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+      let run = try Run.program(
+        "/usr/bin/env", ["mount", "-t", "tmpfs", "-o", "size=\(mebibytes)m", "laris-test", path])
+      guard run.exit == 0 else {
+        print("SKIPPED: no file system can be mounted here, so no full disk is tried: \(run.errors)")
+        return nil
+      }
+      self.path = path
+    }
+
+    var free: Int {
+      var status = statvfs()
+      return statvfs(path, &status) == 0 ? Int(status.f_bavail) * Int(status.f_frsize) : 0
+    }
+
+    /// Takes all but `free` bytes.
+    func fill(leaving free: Int) throws {
+      let file = open(path + "/filler", O_WRONLY | O_CREAT, 0o644)
+      defer { Foundation.close(file) }
+      let bytes = off_t(max(0, self.free - free))
+      guard file >= 0, posix_fallocate(file, 0, bytes) == 0 else {
+        throw Problem("no filler of \(bytes) bytes")
+      }
+    }
+
+    func empty() throws { try FileManager.default.removeItem(atPath: path + "/filler") }
+
+    deinit { _ = try? Run.program("/usr/bin/env", ["umount", "-l", path]) }
+  }
+
+  private static func order() -> Laris_Request {
+    var request = Laris_Request()
+    request.requestID = LarisClient.newRequestID()
+    request.placeOrder.shopID = 1
+    request.placeOrder.buyerID = 7
+    var line = Laris_Line()
+    line.skuID = 1
+    line.quantity = 1
+    request.placeOrder.lines = [line]
+    return request
+  }
+
+  private static func sku() -> Laris_Request {
+    var request = Laris_Request()
+    request.getSku.shopID = 1
+    request.getSku.skuID = 1
+    return request
+  }
+
+  private static func openShop(_ cluster: TestCluster) throws {
+    var shop = Laris_Request()
+    shop.registerShop.shopID = 1
+    shop.registerShop.name = "Toko"
+    _ = try cluster.done(shop)
+    var sku = Laris_Request()
+    sku.putSku.shopID = 1
+    sku.putSku.skuID = 1
+    sku.putSku.price = 1_000
+    sku.putSku.onHand = 1_000_000
+    sku.putSku.name = "Kopi"
+    _ = try cluster.done(sku)
+  }
+
+  @Test func `a full disk refuses writes definitely, answers reads, and goes on when there is room`() throws {
+    let folder = try TestFolder()
+    guard let disk = try SmallDisk(at: folder.path + "/data", mebibytes: 256) else { return }
+    let reserve = 64 << 20
+    let cluster = try TestCluster(
+      folder: folder, workers: 1, partitions: 2, options: ["--disk-reserve", "\(reserve >> 20)"])
+    try Self.openShop(cluster)
+    // A bare socket: every reply is one attempt's.
+    let socket = try Socket(.dealer, in: ZeroMQContext())
+    try socket.connect(cluster.services)
+    var message = Message()
+    var done: [(Laris_Request, Laris_Reply)] = []
+    var refused: [Laris_Request] = []
+    func place(_ request: Laris_Request) throws {
+      try socket.send(try request.serializedBytes() as [UInt8])
+      while try !socket.receive(into: &message) {
+        guard socket.wait(milliseconds: 20_000) else { throw Problem("no reply within 20 s") }
+      }
+      let reply = try Laris_Reply(serializedBytes: Data(message.bytes))
+      if reply.outcome == .done { return done.append((request, reply)) }
+      #expect(reply.outcome == .notExecuted)
+      #expect(reply.code == .diskFull, "\(reply)")
+      #expect(reply.retryAfterMilliseconds == 1_000)
+      refused.append(request)
+    }
+    for _ in 0..<200 { try place(Self.order()) }
+    #expect(refused.isEmpty)
+
+    // The load itself takes what is left above the reserve.
+    try disk.fill(leaving: reserve + (128 << 10))
+    let until = Date() + 90
+    while refused.count < 20, Date() < until { try place(Self.order()) }
+    #expect(refused.count >= 20)
+    #expect(disk.free > reserve / 2, "room is left to run")
+    let placed = done.count
+    #expect(placed > 200)
+
+    #expect(try cluster.done(Self.sku()).sku.reserved == Int64(placed))
+    let again = try #require(done.randomElement())
+    #expect(try cluster.done(again.0) == again.1, "what was answered is answered again")
+    let status = try cluster.laris(["status"])
+    #expect(status.output.contains("refuses writes until 72 MiB are free at "), "\(status.output)")
+    #expect(try cluster.status().partitions.allSatisfy(\.active))
+
+    try disk.empty()
+    let late = refused
+    refused = []
+    for request in late { done.append((request, try cluster.done(request))) }
+    for _ in 0..<50 { try place(Self.order()) }
+    #expect(refused.isEmpty)
+    #expect(try cluster.done(Self.sku()).sku.reserved == Int64(done.count), "each once, and no other")
+    let audit = try cluster.laris(["audit"])
+    #expect(audit.exit == 0, "\(audit.output)\(audit.errors)")
+    #expect(cluster.stop() == 0)
+  }
+
+  @Test func `a write that fails ends the worker with a clear last word, and its next start lacks nothing`()
+    throws
+  {
+    let cluster = try TestCluster(workers: 1, partitions: 1)
+    try Self.openShop(cluster)
+    let first = try #require(cluster.status().workers.first)
+    let limited = try Run.program(
+      "/usr/bin/env", ["prlimit", "--pid", "\(first.pid)", "--fsize=65536:65536"])
+    try #require(limited.exit == 0, "\(limited.errors)")
+    var done: [(Laris_Request, Laris_Reply)] = []
+    let until = Date() + 90
+    var pid = first.pid
+    while pid == first.pid, Date() < until {
+      for _ in 0..<50 {
+        let request = Self.order()
+        done.append((request, try cluster.done(request)))
+      }
+      pid = try cluster.status().workers.first?.pid ?? pid
+    }
+    #expect(pid != first.pid, "it ended, and another one came")
+    let log = try String(contentsOfFile: cluster.data + "/worker-1.log", encoding: .utf8)
+    #expect(log.contains("the node ends, because its disk failed"), "\(log)")
+    #expect(log.contains("File too large") || log.contains("disk I/O error"), "\(log)")
+    for (request, reply) in done { #expect(try cluster.done(request) == reply) }
+    #expect(try cluster.done(Self.sku()).sku.reserved == Int64(done.count), "each once, and no other")
+    let audit = try cluster.laris(["audit"])
+    #expect(audit.exit == 0, "\(audit.output)\(audit.errors)")
+    #expect(cluster.stop() == 0)
+  }
+}
