@@ -222,11 +222,11 @@ struct Recovery {
     }
     // Those of late, and some of before.
     for index in 0..<answered where index + 4 >= answered || index % 16 == number % 16 {
-      let again = try worker.tell(run.groups[index].requests, at: run.now)
+      let again = try worker.tell(run.groups[index].requests, at: run.now + 7)
       guard again == run.groups[index].answers else { throw Wrong("group \(index) is answered differently") }
     }
     // It goes on, and the next crash forgets none of that.
-    var traffic = Traffic(seed: UInt64(number), series: 2, now: run.now)
+    var traffic = Traffic(seed: UInt64(number), series: 2, now: run.now + 7)
     var groups: [(requests: [Traffic.Sent], answers: [[UInt8]])] = []
     for _ in 0..<3 {
       let requests = traffic.group(5)
@@ -237,7 +237,7 @@ struct Recovery {
       isKilled || number % 8 == 0 ? .forgetting : .tearing(seed: UInt64(number)))
     let next = try Worker(Worker.setup(after, epoch: 3, mayCreate: false))
     for (index, group) in groups.enumerated() {
-      guard try next.tell(group.requests, at: traffic.now) == group.answers else {
+      guard try next.tell(group.requests, at: traffic.now + 7) == group.answers else {
         throw Wrong("new group \(index) is answered differently after a second crash")
       }
     }
