@@ -24,6 +24,8 @@ package struct DurablePartition: ~Copyable {
     /// Writes are refused where less is free on the disk, in bytes.
     package var reserveBytes = 0
     package var rowsExpected = 65_536
+    /// Entries that a start replays before it writes a checkpoint of them.
+    package var replayCheckpointEntries: UInt64 = 100_000
     package var segmentBytes = SegmentFormat.segmentBytesDefault
     package var files: any FileSystem = SystemFiles()
 
@@ -71,14 +73,15 @@ package struct DurablePartition: ~Copyable {
 
   /// Opens what is in the folder, or begins there, and replays the log from where SQLite ends.
   ///
+  /// A long replay writes checkpoints on its way: so a start that is cut short has not been for nothing,
+  /// and a partition that is killed again and again does not fall behind for ever.
+  ///
   /// - Throws: ``OpeningError``; `LogError`, `StoreError`, `SQLiteError`, `FileError`. Nothing of what was
   ///   there is lost by it.
   package init(_ setup: Setup) throws {
     try Self.acceptEpoch(setup)
-    do {
-      _ = try PartitionWriter(
-        path: setup.databasePath, cluster: setup.cluster, partition: setup.partition, files: setup.files)
-    }
+    var writer = try PartitionWriter(
+      path: setup.databasePath, cluster: setup.cluster, partition: setup.partition, files: setup.files)
     let reader = try PartitionReader(path: setup.databasePath, files: setup.files)
     let state = try reader.state()
     var core = PartitionCore(
@@ -86,6 +89,7 @@ package struct DurablePartition: ~Copyable {
       applied: state.applied, time: state.time, ordersPlaced: state.ordersPlaced,
       horizon: try reader.requestHorizon(), rowsExpected: setup.rowsExpected)
     try reader.loadReservations(into: &core)
+    var checkpointed = state.applied
     let log = try ReplicationLog(
       directory: setup.logDirectory,
       identity: .init(cluster: XXH64.hash(setup.cluster), partition: setup.partition),
@@ -96,6 +100,12 @@ package struct DurablePartition: ~Copyable {
       try reader.load(core.needsOfLogged(), into: &core)
       try reader.load(core.needsOfLoggedOrders(), isOfOrders: true, into: &core)
       core.replay()
+      if core.applied.rawValue - checkpointed.rawValue >= setup.replayCheckpointEntries {
+        let checkpoint = core.makeCheckpoint()
+        try writer.write(checkpoint)
+        core.written(checkpoint.receipt, keeping: setup.rowsMax)
+        checkpointed = checkpoint.applied
+      }
     }
     var room = DiskRoom(reserveBytes: setup.reserveBytes)
     room.look(freeBytes: try setup.files.freeBytes(at: setup.directory))
@@ -103,7 +113,7 @@ package struct DurablePartition: ~Copyable {
     replayed = core.applied.rawValue - state.applied.rawValue
     bytesAtCheckpoint = log.bytesAppended
     bytesAtFreeze = log.bytesAppended
-    checkpointed = state.applied
+    self.checkpointed = checkpointed
     self.core = core
     self.log = log
     self.reader = reader

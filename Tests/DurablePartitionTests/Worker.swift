@@ -24,6 +24,7 @@ final class Worker {
       mayCreate: mayCreate, terms: Terms(reserveMilliseconds: 60_000, feeBasisPoints: 250),
       windowMilliseconds: 86_400_000, rowsMax: 40)
     setup.rowsExpected = 256
+    setup.replayCheckpointEntries = 100
     setup.segmentBytes = 16 << 10
     setup.reserveBytes = reserveBytes
     setup.files = files
