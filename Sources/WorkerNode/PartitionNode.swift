@@ -41,13 +41,14 @@ final class PartitionNode: Sendable {
   private static let copiesPerTurn = 512
   /// Rows that wait for a checkpoint before requests wait for it too.
   private static let dirtyRowsMax = 2_000_000
-  /// Rows that wait for a checkpoint before answers slow down for it.
-  private static let dirtyRowsEase = 100_000
+  /// How long a checkpoint may take before answers slow down for it.
+  private static let easeMilliseconds: Int64 = 4_000
 
-  /// How long to leave the cores to a checkpoint that is behind, in milliseconds: the more rows wait,
-  /// the longer, so that answering and writing find a rate that both can keep.
-  private static func ease(_ dirtyRows: Int) -> Int {
-    max(0, min(50, (dirtyRows - dirtyRowsEase) / 4_000))
+  /// How long to leave the cores to a checkpoint that is behind, in milliseconds: the longer it has been
+  /// under way, the longer, so that answering and writing find a rate that both can keep. By its time, not
+  /// its rows: a partition that has all the load may have as many as six that share it.
+  private static func ease(checkpointing milliseconds: Int64) -> Int64 {
+    max(0, min(50, (milliseconds - easeMilliseconds) / 500))
   }
 
   let board = PartitionStatusBoard()
@@ -188,7 +189,8 @@ final class PartitionNode: Sendable {
 
       if taken > 0 {
         turn.workedAt = steady
-        let ease = durable.isCheckpointing && !isStopping ? Self.ease(durable.core.dirtyRows) : 0
+        let ease =
+          durable.isCheckpointing && !isStopping ? Self.ease(checkpointing: steady - turn.checkpointAt) : 0
         if ease > 0 { usleep(UInt32(ease) * 1_000) }
         continue
       }
