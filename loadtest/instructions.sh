@@ -68,7 +68,8 @@ for node, rows in stages.items():
              re.finditer(r"^\s*([\d,]+) \([ \d.]+%\)\s+(\S.*)$", text, re.M)]
     for name, pattern in rows:
         found = [count for count, function in lines if re.search(pattern, function)]
-        print(f"  {name:32} {max(found) / orders if found else 0:10,.0f}")
+        count = f"{max(found) / orders:,.0f}" if found else "no such function"
+        print(f"  {name:32} {count:>16}")
     allocations = [c for c, f in lines if re.search(r":malloc \[|libc\.so\S*:malloc|^\?*:?malloc", f)]
     if allocations:
         print(f"  {'malloc, all threads':32} {max(allocations) / orders:10,.0f}")
