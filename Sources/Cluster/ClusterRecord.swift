@@ -31,25 +31,3 @@ package struct ClusterRecord: Equatable, Sendable {
     self.createdAt = createdAt
   }
 }
-
-/// A group's configuration: who serves a partition, since when.
-package struct GroupRecord: Equatable, Sendable {
-  package var partition: PartitionID
-  package var epoch: Epoch
-  /// Name of the node; nil: not placed yet.
-  package var primary: String?
-  /// Of the primary's process when it took this epoch.
-  package var incarnation: Incarnation
-  /// It has served: its data exists somewhere, and nobody may begin it anew.
-  package var isOpened: Bool
-
-  package init(
-    partition: PartitionID, epoch: Epoch, primary: String?, incarnation: Incarnation, isOpened: Bool
-  ) {
-    self.isOpened = isOpened
-    self.partition = partition
-    self.epoch = epoch
-    self.primary = primary
-    self.incarnation = incarnation
-  }
-}
