@@ -12,8 +12,10 @@ package enum Scheduling {
   package static func answersSoon() { set(nice: 0, sliceMicroseconds: 200) }
 
   /// For threads that nobody waits for.
-  package static func worksInBackground() {
-    set(nice: 5, sliceMicroseconds: 20_000)
+  ///
+  /// - Parameter isUrgent: it is behind, and gets as much of the processor as those that answer.
+  package static func worksInBackground(isUrgent: Bool = false) {
+    set(nice: isUrgent ? 0 : 5, sliceMicroseconds: 20_000)
     // A log's sync does not queue behind a checkpoint's megabytes (where the disk's scheduler knows classes).
     _ = laris_ioprio_set(3)
   }

@@ -1,3 +1,4 @@
+import CLinux
 import Foundation
 import Synchronization
 
@@ -8,10 +9,11 @@ package final class NodeThread: Sendable {
   /// Starts `body` on a new thread.
   package init(_ name: String, _ body: @escaping @Sendable () -> Void) {
     let thread = Thread { [self] in
+      // Foundation keeps a name to itself; this one is in `top -H`.
+      laris_name_thread(name)
       body()
       finished.signal()
     }
-    thread.name = name
     thread.stackSize = 1 << 20
     thread.start()
   }

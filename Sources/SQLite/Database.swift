@@ -12,6 +12,10 @@ package struct Database: ~Copyable {
     case readOnly
   }
 
+  /// Nobody reads how much memory SQLite has, and counting it takes one lock of the whole process at every
+  /// allocation.
+  private static let withoutStatistics: Void = { _ = laris_sqlite_without_statistics() }()
+
   /// - Parameters:
   ///   - busyMilliseconds: how long to wait for whoever has the file locked.
   ///   - vfs: whose files SQLite uses, by its registered name; nil: the system's.
@@ -19,6 +23,7 @@ package struct Database: ~Copyable {
   package init(
     _ path: String, mode: Mode, busyMilliseconds: Int32 = 5_000, vfs: String? = nil
   ) throws(SQLiteError) {
+    Self.withoutStatistics
     handle = try Self.open(path, mode, busyMilliseconds, vfs)
     self.path = path
   }

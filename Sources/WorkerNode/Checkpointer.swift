@@ -6,44 +6,55 @@ import SQLite
 import Synchronization
 import WorkerCore
 
-/// Writes checkpoints on a thread of its own, one at a time, so that answering never waits for SQLite.
+/// Writes checkpoints, one at a time, each on a thread of its own, so that answering never waits for SQLite.
+///
+/// Where cores are few, what answers goes first: this work can wait, answers can't. But a partition that has
+/// most of the load has one such thread against all others, and what gives way to everybody falls behind for
+/// ever. So a checkpoint after one that took long gives way no more. A thread may not raise its own priority
+/// without privileges; so it is a new one that never lowered it.
 final class Checkpointer: Sendable {
+  /// A checkpoint that took longer, in milliseconds, makes the next one urgent.
+  private static let urgentAfter: Int64 = 2_000
+
   private struct State {
-    var next: Checkpoint?
+    var thread: NodeThread?
+    /// How long the last one took.
+    var milliseconds: Int64 = 0
     var written: CheckpointWriter.Written?
     var failure: (any Error)?
     var isClosing = false
   }
 
   private let state = Mutex(State())
+  /// Used by the thread that writes, one at a time.
+  private let writer: Mutex<CheckpointWriter>
+  private let name: String
   private let stop: StopFlag
   private let logger: Logger
-  private let wake = DispatchSemaphore(value: 0)
-  private let thread = Mutex<NodeThread?>(nil)
 
-  init(_ setup: DurablePartition.Setup, stop: StopFlag, logger: Logger) {
+  /// - Throws: as `CheckpointWriter`.
+  init(_ setup: DurablePartition.Setup, stop: StopFlag, logger: Logger) throws {
+    writer = Mutex(try CheckpointWriter(setup))
+    name = "checkpoint-\(setup.partition.rawValue)"
     self.stop = stop
     self.logger = logger
-    thread.withLock { thread in
-      thread = NodeThread("checkpoint-\(setup.partition.rawValue)") { [self] in
-        // What answers goes first where cores are few: this work can wait, answers can't.
-        Scheduling.worksInBackground()
-        do {
-          var writer = try CheckpointWriter(setup)
-          while true {
-            wake.wait()
-            let (next, isClosing) = state.withLock { state in
-              defer { state.next = nil }
-              return (state.next, state.isClosing)
-            }
-            if let next {
-              let written = try write(next, by: &writer)
-              state.withLock { $0.written = written }
-            }
-            if isClosing { return }
+  }
+
+  /// Hands a checkpoint over. The one before must have been taken by ``takeWritten()``.
+  func write(_ checkpoint: Checkpoint) {
+    state.withLock { state in
+      precondition(state.written == nil, "one checkpoint at a time")
+      let isUrgent = state.milliseconds > Self.urgentAfter
+      state.thread = NodeThread(name) { [self] in
+        Scheduling.worksInBackground(isUrgent: isUrgent)
+        let began = Clock.steadyMilliseconds()
+        let result = Result { try writer.withLock { try write(checkpoint, by: &$0) } }
+        self.state.withLock { state in
+          state.milliseconds = Clock.steadyMilliseconds() - began
+          switch result {
+          case .success(let written): state.written = written
+          case .failure(let error): state.failure = error
           }
-        } catch {
-          state.withLock { $0.failure = error }
         }
       }
     }
@@ -65,12 +76,6 @@ final class Checkpointer: Sendable {
     }
   }
 
-  /// Hands a checkpoint over. The one before must have been taken by ``takeWritten()``.
-  func write(_ checkpoint: Checkpoint) {
-    state.withLock { $0.next = checkpoint }
-    wake.signal()
-  }
-
   /// What was written since the last call, if anything.
   ///
   /// - Throws: why writing failed; nothing will be written any more.
@@ -82,10 +87,12 @@ final class Checkpointer: Sendable {
     }
   }
 
-  /// Writes what was handed over, and ends the thread.
+  /// Waits until what was handed over is written, or has failed.
   func close() {
-    state.withLock { $0.isClosing = true }
-    wake.signal()
-    thread.withLock { $0 }?.join()
+    let thread = state.withLock { state in
+      state.isClosing = true
+      return state.thread
+    }
+    thread?.join()
   }
 }

@@ -135,7 +135,7 @@ final class PartitionNode: Sendable {
         "epoch": "\(epoch.rawValue)", "replayed": "\(durable.replayed)",
         "milliseconds": "\(Clock.steadyMilliseconds() - began)",
       ])
-    let checkpointer = Checkpointer(setup.partition, stop: stop, logger: logger)
+    let checkpointer = try Checkpointer(setup.partition, stop: stop, logger: logger)
     defer { checkpointer.close() }
     try serve(&durable, checkpointer)
   }
