@@ -151,8 +151,12 @@ package struct PartitionWriter: ~Copyable {
   package mutating func write(_ checkpoint: Checkpoint) throws {
     try database.transaction {
       for shop in checkpoint.shops { try write(shop) }
-      for sku in checkpoint.skus { try write(sku) }
-      for order in checkpoint.orders { try write(order) }
+      for place in Self.inOrder(checkpoint.skus, by: { SKUOrder(shop: $0.shop, sku: $0.sku) }) {
+        try write(checkpoint.skus[place])
+      }
+      for place in Self.inOrder(checkpoint.orders, by: { $0.id.sequenceNumber }) {
+        try write(checkpoint.orders[place])
+      }
       for payment in checkpoint.payments { try write(payment) }
       for account in checkpoint.accounts {
         statements.account.bind(1, account.key.kind.name)
@@ -175,6 +179,19 @@ package struct PartitionWriter: ~Copyable {
       }
     }
     if try Self.moveWAL(of: database) { durable = checkpoint.applied }
+  }
+
+  /// Where the rows are, in the order of their keys: a row goes to the page of the one before it, or next to
+  /// it, and not to any page of the file.
+  private static func inOrder<Row, Key: Comparable>(_ rows: [Row], by key: (Row) -> Key) -> [Int] {
+    var places = rows.indices.map { (key: key(rows[$0]), place: $0) }
+    places.sort { $0.key < $1.key }
+    return places.map(\.place)
+  }
+
+  private struct SKUOrder: Comparable {
+    let shop, sku: UInt64
+    static func < (a: Self, b: Self) -> Bool { (a.shop, a.sku) < (b.shop, b.sku) }
   }
 
   private func write(_ shop: Shop) throws(SQLiteError) {
@@ -264,7 +281,7 @@ package struct PartitionWriter: ~Copyable {
   }
 
   private func write(_ requests: FrozenRequests) throws(SQLiteError) {
-    for row in requests.rows {
+    for row in requests.rows.sorted(by: { $0.id < $1.id }) {
       statements.request.bind(1, high: row.id.high, low: row.id.low)
       statements.request.bind(2, row.sequenceNumber)
       statements.request.bind(3, row.fingerprint)
