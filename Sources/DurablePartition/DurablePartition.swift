@@ -88,7 +88,6 @@ package struct DurablePartition: ~Copyable {
       partition: setup.partition, terms: setup.terms, windowMilliseconds: setup.windowMilliseconds,
       applied: state.applied, time: state.time, ordersPlaced: state.ordersPlaced,
       horizon: try reader.requestHorizon(), rowsExpected: setup.rowsExpected)
-    try reader.loadReservations(into: &core)
     var checkpointed = state.applied
     let log = try ReplicationLog(
       directory: setup.logDirectory,
@@ -149,6 +148,7 @@ package struct DurablePartition: ~Copyable {
   ///   can't be read.
   package mutating func work(now: Int64) throws {
     core.acceptsWrites = try makeRoom(for: core.entriesBytesMax)
+    try reader.loadReservations(into: &core, now: now)
     let needs = core.collectNeeds(now: now)
     if !needs.rows.isEmpty { try reader.load(needs.rows, into: &core) }
     if !needs.requests.isEmpty { try reader.load(needs.requests, into: &core) }
