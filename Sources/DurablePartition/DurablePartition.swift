@@ -48,9 +48,6 @@ package struct DurablePartition: ~Copyable {
     package var epochPath: String { directory + "/epoch" }
   }
 
-  /// Segments of the log that are kept below the checkpoint.
-  private static let tailSegments = 2
-
   package let setup: Setup
   package var core: PartitionCore
   package private(set) var log: ReplicationLog
@@ -213,12 +210,11 @@ package struct DurablePartition: ~Copyable {
   }
 
   /// The checkpoint that was copied is in SQLite: lets go of what it holds.
-  package mutating func written(_ written: CheckpointWriter.Written) throws {
+  package mutating func written(_ written: CheckpointWriter.Written) {
     isCheckpointing = false
     checkpointed = written.receipt.applied
     bytesAtCheckpoint = bytesAtFreeze
     core.written(written.receipt, keeping: setup.rowsMax)
-    try log.trim(through: written.durable, tailSegments: Self.tailSegments)
   }
 }
 

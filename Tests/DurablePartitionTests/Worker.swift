@@ -99,7 +99,7 @@ final class Worker {
     guard let checkpoint = frozen else { return }
     let written = try writer.write(checkpoint)
     frozen = nil
-    try durable.written(written)
+    durable.written(written)
   }
 
   /// How many orders of each state the tables have.
