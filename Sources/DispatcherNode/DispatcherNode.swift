@@ -358,6 +358,7 @@ package final class DispatcherNode {
     status.currency = cluster.currency
     status.replicas = UInt32(cluster.replicas)
     status.initialWorkers = UInt32(cluster.initialWorkers)
+    status.requestWindowMilliseconds = UInt64(cluster.requestWindowMilliseconds)
     status.now = Clock.wallMilliseconds()
     status.dispatcher.node = configuration.node
     status.dispatcher.incarnation = incarnation.rawValue

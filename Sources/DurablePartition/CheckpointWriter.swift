@@ -3,13 +3,15 @@ import PartitionStore
 import ReplicationLog
 import WorkerCore
 
-/// Writes a partition's checkpoints, and makes the log's next segment ahead of time. One thread's.
+/// Writes a partition's checkpoints, lets go of the log that they hold, and makes its next segment ahead of
+/// time. One thread's.
 package struct CheckpointWriter: ~Copyable {
   package struct Written: Sendable {
     package let receipt: Checkpoint.Receipt
-    /// The log up to here may be trimmed.
-    package let durable: SequenceNumber
   }
+
+  /// Segments of the log that are kept below the checkpoint.
+  private static let tailSegments = 2
 
   private let setup: DurablePartition.Setup
   private var writer: PartitionWriter
@@ -24,6 +26,10 @@ package struct CheckpointWriter: ~Copyable {
   ///   or the disk failed, and the process must end. `FileError`: the disk failed.
   package mutating func write(_ checkpoint: Checkpoint) throws -> Written {
     try writer.write(checkpoint)
+    // Before a spare is made, so that it is made of what was trimmed.
+    try ReplicationLog.trim(
+      in: setup.logDirectory, through: writer.durable, tailSegments: Self.tailSegments,
+      segmentBytes: setup.segmentBytes, files: setup.files)
     do {
       try ReplicationLog.prepareSpare(
         in: setup.logDirectory, segmentBytes: setup.segmentBytes, files: setup.files)
@@ -31,6 +37,6 @@ package struct CheckpointWriter: ~Copyable {
       // The log makes room itself, or says that there is none.
       guard error.isDiskFull else { throw error }
     }
-    return Written(receipt: checkpoint.receipt, durable: writer.durable)
+    return Written(receipt: checkpoint.receipt)
   }
 }

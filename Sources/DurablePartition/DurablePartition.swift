@@ -48,9 +48,6 @@ package struct DurablePartition: ~Copyable {
     package var epochPath: String { directory + "/epoch" }
   }
 
-  /// Segments of the log that are kept below the checkpoint.
-  private static let tailSegments = 2
-
   package let setup: Setup
   package var core: PartitionCore
   package private(set) var log: ReplicationLog
@@ -88,7 +85,6 @@ package struct DurablePartition: ~Copyable {
       partition: setup.partition, terms: setup.terms, windowMilliseconds: setup.windowMilliseconds,
       applied: state.applied, time: state.time, ordersPlaced: state.ordersPlaced,
       horizon: try reader.requestHorizon(), rowsExpected: setup.rowsExpected)
-    try reader.loadReservations(into: &core)
     var checkpointed = state.applied
     let log = try ReplicationLog(
       directory: setup.logDirectory,
@@ -149,6 +145,7 @@ package struct DurablePartition: ~Copyable {
   ///   can't be read.
   package mutating func work(now: Int64) throws {
     core.acceptsWrites = try makeRoom(for: core.entriesBytesMax)
+    try reader.loadReservations(into: &core, now: now)
     let needs = core.collectNeeds(now: now)
     if !needs.rows.isEmpty { try reader.load(needs.rows, into: &core) }
     if !needs.requests.isEmpty { try reader.load(needs.requests, into: &core) }
@@ -213,12 +210,11 @@ package struct DurablePartition: ~Copyable {
   }
 
   /// The checkpoint that was copied is in SQLite: lets go of what it holds.
-  package mutating func written(_ written: CheckpointWriter.Written) throws {
+  package mutating func written(_ written: CheckpointWriter.Written) {
     isCheckpointing = false
     checkpointed = written.receipt.applied
     bytesAtCheckpoint = bytesAtFreeze
     core.written(written.receipt, keeping: setup.rowsMax)
-    try log.trim(through: written.durable, tailSegments: Self.tailSegments)
   }
 }
 

@@ -1775,6 +1775,12 @@ public nonisolated struct Laris_ClusterStatus: @unchecked Sendable {
     set {_uniqueStorage()._initialWorkers = newValue}
   }
 
+  /// How long request ids are remembered, counted from the time inside the id.
+  public var requestWindowMilliseconds: UInt64 {
+    get {_storage._requestWindowMilliseconds}
+    set {_uniqueStorage()._requestWindowMilliseconds = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -4160,7 +4166,7 @@ nonisolated extension Laris_Payment: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension Laris_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ClusterStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cluster_id\0\u{1}name\0\u{1}currency\0\u{1}replicas\0\u{1}now\0\u{1}dispatcher\0\u{1}workers\0\u{1}partitions\0\u{3}initial_workers\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cluster_id\0\u{1}name\0\u{1}currency\0\u{1}replicas\0\u{1}now\0\u{1}dispatcher\0\u{1}workers\0\u{1}partitions\0\u{3}initial_workers\0\u{3}request_window_milliseconds\0")
 
   fileprivate class _StorageClass {
     var _clusterID: String = String()
@@ -4172,6 +4178,7 @@ nonisolated extension Laris_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf.
     var _workers: [Laris_WorkerStatus] = []
     var _partitions: [Laris_PartitionStatus] = []
     var _initialWorkers: UInt32 = 0
+    var _requestWindowMilliseconds: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -4191,6 +4198,7 @@ nonisolated extension Laris_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf.
       _workers = source._workers
       _partitions = source._partitions
       _initialWorkers = source._initialWorkers
+      _requestWindowMilliseconds = source._requestWindowMilliseconds
     }
   }
 
@@ -4218,6 +4226,7 @@ nonisolated extension Laris_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf.
         case 7: try { try decoder.decodeRepeatedMessageField(value: &_storage._workers) }()
         case 8: try { try decoder.decodeRepeatedMessageField(value: &_storage._partitions) }()
         case 9: try { try decoder.decodeSingularUInt32Field(value: &_storage._initialWorkers) }()
+        case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._requestWindowMilliseconds) }()
         default: break
         }
       }
@@ -4257,6 +4266,9 @@ nonisolated extension Laris_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf.
       if _storage._initialWorkers != 0 {
         try visitor.visitSingularUInt32Field(value: _storage._initialWorkers, fieldNumber: 9)
       }
+      if _storage._requestWindowMilliseconds != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._requestWindowMilliseconds, fieldNumber: 10)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -4275,6 +4287,7 @@ nonisolated extension Laris_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf.
         if _storage._workers != rhs_storage._workers {return false}
         if _storage._partitions != rhs_storage._partitions {return false}
         if _storage._initialWorkers != rhs_storage._initialWorkers {return false}
+        if _storage._requestWindowMilliseconds != rhs_storage._requestWindowMilliseconds {return false}
         return true
       }
       if !storagesAreEqual {return false}

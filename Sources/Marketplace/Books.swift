@@ -36,7 +36,7 @@ package struct Books: ~Copyable {
   /// Moved since the last freeze, in order.
   package var transfers: [Transfer] = []
   /// When reservations run out.
-  package var reservations = DueQueue()
+  package var reservations = Reservations()
 
   /// Of the entry that is being applied: transfers so far.
   var transfersOfEntry: UInt32 = 0

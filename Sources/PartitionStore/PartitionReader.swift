@@ -12,7 +12,7 @@ import WorkerCore
 package struct PartitionReader: ~Copyable {
   private let database: Database
   private let path: String
-  private let shop, sku, order, payment, account, request: Statement
+  private let shop, sku, order, payment, account, request, dueThen, dueLater: Statement
 
   /// Opens the file at `path`, which a ``PartitionWriter`` made.
   package init(path: String, files: any FileSystem = SystemFiles()) throws {
@@ -25,12 +25,24 @@ package struct PartitionReader: ~Copyable {
     let account = try database.prepare("SELECT balance FROM accounts WHERE kind = ?1 AND owner = ?2")
     let request = try database.prepare(
       "SELECT sn, fingerprint, code, answer FROM requests WHERE request_id = ?1")
+    let dueThen = try database.prepare(
+      """
+      SELECT expires_at, sn FROM orders INDEXED BY orders_unpaid
+      WHERE state = 'placed' AND expires_at = ?1 AND sn > ?2 AND sn <= ?3 ORDER BY sn LIMIT ?4
+      """)
+    let dueLater = try database.prepare(
+      """
+      SELECT expires_at, sn FROM orders INDEXED BY orders_unpaid
+      WHERE state = 'placed' AND expires_at > ?1 AND sn <= ?2 ORDER BY expires_at, sn LIMIT ?3
+      """)
     self.shop = shop
     self.sku = sku
     self.order = order
     self.payment = payment
     self.account = account
     self.request = request
+    self.dueThen = dueThen
+    self.dueLater = dueLater
     self.database = database
     self.path = path
   }
@@ -48,13 +60,33 @@ package struct PartitionReader: ~Copyable {
     return try requestID(last.blob(0)).milliseconds + 1
   }
 
-  /// Every reservation that waits for payment.
-  package func loadReservations(into core: inout PartitionCore) throws {
-    let unpaid = try database.prepare(
-      "SELECT expires_at, sn FROM orders WHERE state = 'placed' ORDER BY expires_at")
-    while try unpaid.step() {
-      core.books.reservations.insert(at: unpaid.int64(0), unpaid.uint64(1))
+  /// Brings in reservations that may run out now, if memory lacks them.
+  package func loadReservations(into core: inout PartitionCore, now: Milliseconds) throws {
+    guard let missing = core.missingReservations(now: now) else { return }
+    var found: [Reservations.Item] = []
+    func collect(_ statement: borrowing Statement) throws {
+      defer { statement.reset() }
+      while try statement.step() {
+        let item = Reservations.Item(at: statement.int64(0), sequenceNumber: statement.uint64(1))
+        guard found.last ?? missing.item < item else {
+          throw damaged("expires_at of order sn \(item.sequenceNumber)")
+        }
+        found.append(item)
+      }
     }
+    // Two steps, so that any number that fall due together are read in pieces, each once.
+    dueThen.bind(1, missing.item.at)
+    dueThen.bind(2, missing.item.sequenceNumber)
+    dueThen.bind(3, missing.writtenThrough)
+    dueThen.bind(4, Int64(missing.limit))
+    try collect(dueThen)
+    if found.count < missing.limit {
+      dueLater.bind(1, missing.item.at)
+      dueLater.bind(2, missing.writtenThrough)
+      dueLater.bind(3, Int64(missing.limit - found.count))
+      try collect(dueLater)
+    }
+    core.books.reservations.load(found)
   }
 
   /// Brings in the rows that are named, where they exist.

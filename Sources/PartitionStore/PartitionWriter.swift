@@ -30,7 +30,7 @@ package struct PartitionWriter: ~Copyable {
   ) throws {
     // A sync may have failed before: a checkpoint must not overwrite the file by pages that the WAL has in
     // memory only.
-    if try files.exists(path + "-wal") { try files.refresh(path + "-wal") }
+    if try files.exists(path + "-wal") { try WAL.refresh(path + "-wal", files: files) }
     let database = try Database(path, mode: .readWrite, vfs: files.sqliteVFS)
     try database.execute(
       """
@@ -46,6 +46,8 @@ package struct PartitionWriter: ~Copyable {
     try files.syncDirectory(SystemFiles.directory(of: path))
     let state = try Self.state(of: database)
     let isMoved = try Self.moveWAL(of: database)
+    // What was moved need not be written again by the next start.
+    if isMoved { try database.truncateWAL() }
     let statements = try Statements(database)
     durable = isMoved ? state.applied : .zero
     self.statements = statements

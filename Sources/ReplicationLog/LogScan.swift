@@ -23,13 +23,14 @@ package struct LogScan {
   /// - Parameters:
   ///   - names: at least one.
   ///   - identity: whose log it must be; nil: whose the first segment is.
+  ///   - marked: what ``SyncedMark`` said before the names were listed: the log must reach it.
   ///   - body: gets every block in order, empty ones too: its header, its file, where it stands in it,
   ///     and its entries.
   /// - Throws: `damaged`, `foreign`, `gap`, `unsupportedVersion`, or what `body` throws, as `replay`;
   ///   `FileError`.
   package init(
     directory: String, names: [String], identity: ReplicationLog.Identity? = nil,
-    files: any FileSystem = SystemFiles(),
+    marked: SequenceNumber? = nil, files: any FileSystem = SystemFiles(),
     _ body: (BlockHeader, String, Int, UnsafeRawBufferPointer) throws -> Void
   ) throws {
     precondition(!names.isEmpty)
@@ -77,5 +78,23 @@ package struct LogScan {
     }
     self.segments = segments
     last = found!
+    if let marked, marked >= last.next {
+      throw Self.short(directory + "/" + names.last!, last, marked, directory)
+    }
+  }
+
+  /// What was synced is missing at the end.
+  private static func short(
+    _ path: String, _ last: SegmentScan, _ marked: SequenceNumber, _ directory: String
+  ) -> LogError {
+    let (offset, what): (Int, String) =
+      switch last.end {
+      case .clean(let offset): (offset, "the log ends here")
+      case .torn(let offset, let what): (offset, what)
+      }
+    return .damaged(
+      path: path, offset: offset,
+      what: "\(what); \(directory)/\(SyncedMark.name) says that entry \(marked) was synced, "
+        + "and entry \(last.next) is missing")
   }
 }

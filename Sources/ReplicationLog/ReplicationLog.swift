@@ -3,7 +3,8 @@ import Cluster
 import Files
 import LZ4
 
-/// A partition's log on disk: segments of blocks, appended, synced, trimmed. One thread's.
+/// A partition's log on disk: segments of blocks, appended and synced. One thread's; what is static is for
+/// another thread, which trims it.
 ///
 /// Invariant: `synced <= last`. What is synced survives; what is not may be cut at the next start.
 package struct ReplicationLog: ~Copyable {
@@ -37,18 +38,24 @@ package struct ReplicationLog: ~Copyable {
   /// Bytes of blocks that were appended or found since the log was opened.
   package private(set) var bytesAppended: UInt64 = 0
 
-  private var segments: [LogScan.Segment]
   private var file: any File
   private var offset: Int
   private var header: SegmentHeader
   private var headerBytes = ByteWriter(capacity: BlockHeader.size)
   private let scratch: Scratch
+  private var mark: SyncedMark
+  /// Of the file of the next segment, if it was made already.
+  private var nextBytes: Int?
 
   static func name(_ first: SequenceNumber) -> String {
     let digits = String(first.rawValue)
     return String(repeating: "0", count: 20 - digits.count) + digits + ".lz4"
   }
-  private static let spareName = "spare"
+  /// Files that segments are begun in. Threads meet here: whoever trims makes them, whoever appends takes
+  /// them, each by a rename.
+  private static let spareNames = ["spare", "spare.2", "spare.3", "spare.4"]
+  /// Of the next segment, until it is begun: the appending thread's own.
+  private static let nextName = "next"
 
   /// Opens the log in `directory`, which exists, or begins one there; cuts a torn tail.
   ///
@@ -63,12 +70,16 @@ package struct ReplicationLog: ~Copyable {
     files: any FileSystem = SystemFiles(),
     replay: (BlockHeader, UnsafeRawBufferPointer) throws -> Void
   ) throws {
+    let marked = try SyncedMark.read(in: directory, files: files)
     var names = try LogScan.names(in: directory, files: files)
     if names.isEmpty {
-      guard mayBegin else { throw LogError.missing(directory: directory) }
+      guard mayBegin, marked ?? .zero <= applied else { throw LogError.missing(directory: directory) }
       // A spare of an earlier log would bring that log's first use back.
-      let spare = directory + "/" + Self.spareName
-      if try files.exists(spare) { try files.remove(spare) }
+      for name in Self.spareNames {
+        let spare = directory + "/" + name
+        if try files.exists(spare) { try files.remove(spare) }
+      }
+      try Self.prewrite(directory + "/" + Self.nextName, bytes: segmentBytes, files)
       let header = SegmentHeader(
         partition: identity.partition, segmentBytes: UInt32(segmentBytes), use: 1, first: applied.next,
         previousHash: 0, cluster: identity.cluster, salt: .random(in: 0...UInt64.max))
@@ -77,7 +88,7 @@ package struct ReplicationLog: ~Copyable {
     }
     var needed = applied.next
     let log = try LogScan(
-      directory: directory, names: names, identity: identity, files: files
+      directory: directory, names: names, identity: identity, marked: marked, files: files
     ) { block, path, _, entries in
       guard block.first <= needed else {
         throw LogError.gap(path: path, expected: needed.rawValue, found: block.first.rawValue)
@@ -112,11 +123,13 @@ package struct ReplicationLog: ~Copyable {
     try file.sync()
     // So may the segment's name.
     try files.syncDirectory(directory)
+    var mark = try SyncedMark(in: directory, files: files)
+    try mark.write(last)
+    self.mark = mark
     self.directory = directory
     self.files = files
     self.identity = identity
     self.segmentBytes = segmentBytes
-    segments = log.segments
     header = scan.header
     self.file = file
     self.offset = offset
@@ -196,24 +209,7 @@ package struct ReplicationLog: ~Copyable {
   package mutating func sync() throws(FileError) {
     try file.sync()
     synced = last
-  }
-
-  /// Lets go of whole segments with no entry above `sequenceNumber`, which SQLite holds durably,
-  /// but keeps `tailSegments` of them. One becomes the spare, the others are removed.
-  package mutating func trim(through sequenceNumber: SequenceNumber, tailSegments: Int) throws(FileError) {
-    let spare = directory + "/" + Self.spareName
-    var isChanged = false
-    while segments.count > tailSegments + 1, segments[1].first.rawValue <= sequenceNumber.rawValue + 1 {
-      let path = directory + "/" + segments.removeFirst().name
-      if try files.exists(spare) {
-        try files.remove(path)
-      } else {
-        try files.rename(path, to: spare)
-      }
-      isChanged = true
-    }
-    // The old name must be gone for good before another segment is begun in the file.
-    if isChanged { try files.syncDirectory(directory) }
+    try mark.write(last)
   }
 
   /// Makes sure that a block of so many bytes of entries can be appended whatever room the disk has:
@@ -223,45 +219,50 @@ package struct ReplicationLog: ~Copyable {
   package mutating func makeRoom(for entriesBytes: Int) throws(FileError) {
     let blockBytes = BlockHeader.size + LZ4Frame.bound(entriesBytes)
     guard offset + blockBytes + SegmentFormat.restSize > Int(header.segmentBytes) else { return }
-    let needed = max(segmentBytes, SegmentHeader.size + blockBytes + SegmentFormat.restSize)
-    if let size = try Self.spareBytes(in: directory, files), size >= needed { return }
-    try Self.makeSpare(in: directory, bytes: needed, by: "next", files)
+    try makeNext(atLeast: max(segmentBytes, SegmentHeader.size + blockBytes + SegmentFormat.restSize))
+  }
+
+  /// Makes sure that the file of the next segment is there, out of a spare where one has the size.
+  private mutating func makeNext(atLeast bytes: Int) throws(FileError) {
+    if let nextBytes, nextBytes >= bytes { return }
+    nextBytes = nil
+    let path = directory + "/" + Self.nextName
+    for name in Self.spareNames where try files.exists(directory + "/" + name) {
+      try files.rename(directory + "/" + name, to: path)
+      let size = try files.open(path, .read).size()
+      guard size >= bytes else { break }
+      nextBytes = size
+      return
+    }
+    try Self.prewrite(path, bytes: bytes, files)
+    nextBytes = bytes
   }
 
   private mutating func roll(atLeast blockBytes: Int) throws(FileError) {
-    let needed = max(segmentBytes, SegmentHeader.size + blockBytes + SegmentFormat.restSize)
     try sync()
-    let spare = try Self.spareBytes(in: directory, files) ?? 0
+    try makeNext(atLeast: max(segmentBytes, SegmentHeader.size + blockBytes + SegmentFormat.restSize))
     let next = SegmentHeader(
-      partition: identity.partition, segmentBytes: UInt32(spare >= needed ? spare : needed),
-      use: header.use + 1, first: last.next, previousHash: hash, cluster: identity.cluster,
-      salt: .random(in: 0...UInt64.max))
+      partition: identity.partition, segmentBytes: UInt32(nextBytes!), use: header.use + 1, first: last.next,
+      previousHash: hash, cluster: identity.cluster, salt: .random(in: 0...UInt64.max))
+    nextBytes = nil
     try Self.begin(next, in: directory, files)
-    let name = Self.name(next.first)
-    file = try files.open(directory + "/" + name, .update)
-    segments.append(LogScan.Segment(name: name, first: next.first))
+    file = try files.open(directory + "/" + Self.name(next.first), .update)
     header = next
     offset = SegmentHeader.size
   }
 
-  /// Makes a segment that is durable and empty, out of the spare where it has the size.
+  /// Makes the next file a segment that is durable and empty.
   private static func begin(
     _ header: SegmentHeader, in directory: String, _ files: any FileSystem
   ) throws(FileError) {
-    let path = directory + "/" + name(header.first)
-    let temporary = directory + "/next"
-    if try spareBytes(in: directory, files) == Int(header.segmentBytes) {
-      try files.rename(directory + "/" + spareName, to: temporary)
-    } else {
-      try prewrite(temporary, bytes: Int(header.segmentBytes), files)
-    }
-    let file = try files.open(temporary, .update)
+    let next = directory + "/" + nextName
+    let file = try files.open(next, .update)
     var writer = ByteWriter(capacity: SegmentHeader.size)
     header.write(into: &writer)
     try file.write(writer.bytes, at: 0)
     try writeRest(file, at: SegmentHeader.size, segmentBytes: Int(header.segmentBytes))
     try file.sync()
-    try files.rename(temporary, to: path)
+    try files.rename(next, to: directory + "/" + name(header.first))
     try files.syncDirectory(directory)
   }
 
@@ -298,28 +299,57 @@ package struct ReplicationLog: ~Copyable {
     }
   }
 
-  /// nil: there is no spare.
-  private static func spareBytes(in directory: String, _ files: any FileSystem) throws(FileError) -> Int? {
-    let spare = directory + "/" + spareName
-    return try files.exists(spare) ? try files.open(spare, .read).size() : nil
-  }
+  // MARK: On another thread
 
-  /// - Parameter name: the file's until it is whole, of the calling thread alone.
-  private static func makeSpare(
-    in directory: String, bytes: Int, by name: String, _ files: any FileSystem
+  /// Lets go of whole segments with no entry above `sequenceNumber`, which SQLite holds durably, but keeps
+  /// `tailSegments` of them. They become spares while these are few; the others are removed.
+  ///
+  /// - Parameter directory: a log's that another thread may append to. It has left these segments behind.
+  package static func trim(
+    in directory: String, through sequenceNumber: SequenceNumber, tailSegments: Int,
+    segmentBytes: Int = SegmentFormat.segmentBytesDefault, files: any FileSystem = SystemFiles()
   ) throws(FileError) {
-    let temporary = directory + "/" + name
-    try prewrite(temporary, bytes: bytes, files)
-    try files.rename(temporary, to: directory + "/" + spareName)
+    var names = try LogScan.names(in: directory, files: files)
+    var isChanged = false
+    // The last one is being written.
+    while names.count > tailSegments + 1, names[1] <= name(sequenceNumber.next) {
+      let path = directory + "/" + names.removeFirst()
+      isChanged = true
+      guard let spare = try freeSpareName(in: directory, files),
+        try files.open(path, .read).size() == segmentBytes
+      else {
+        try files.remove(path)
+        continue
+      }
+      let trimmed = directory + "/trimmed"
+      try files.rename(path, to: trimmed)
+      // The old name must be gone for good before another segment is begun in the file.
+      try files.syncDirectory(directory)
+      try files.rename(trimmed, to: spare)
+    }
+    if isChanged { try files.syncDirectory(directory) }
   }
 
-  /// Makes the next segment ahead of time. Called on another thread than the log's: it touches
-  /// only the spare, under a name of its own until it is whole.
+  /// Makes a spare ahead of time where there is none.
   package static func prepareSpare(
     in directory: String, segmentBytes: Int = SegmentFormat.segmentBytesDefault,
     files: any FileSystem = SystemFiles()
   ) throws(FileError) {
-    guard try !files.exists(directory + "/" + spareName) else { return }
-    try makeSpare(in: directory, bytes: segmentBytes, by: "spare.new", files)
+    for name in spareNames where try files.exists(directory + "/" + name) { return }
+    // Under a name of its own until it is whole.
+    let temporary = directory + "/spare.new"
+    try prewrite(temporary, bytes: segmentBytes, files)
+    try files.rename(temporary, to: directory + "/" + spareNames[0])
+  }
+
+  /// nil: there are enough.
+  private static func freeSpareName(
+    in directory: String, _ files: any FileSystem
+  ) throws(FileError) -> String? {
+    for name in spareNames {
+      let spare = directory + "/" + name
+      if try !files.exists(spare) { return spare }
+    }
+    return nil
   }
 }

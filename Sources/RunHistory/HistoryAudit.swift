@@ -44,6 +44,15 @@ package struct HistoryAudit {
       self.lastEntries = lastEntries
       self.oldestID = oldestID
     }
+
+    /// - Parameters:
+    ///   - windowMilliseconds: how long the cluster remembers request ids; 0: it is of a version that does
+    ///     not tell, and remembers them for 24 hours.
+    package init(lastEntries: [UInt64], now: Int64, windowMilliseconds: UInt64) {
+      let window = windowMilliseconds == 0 ? 24 * 3_600_000 : Int64(clamping: windowMilliseconds)
+      // What is close to it may go while the audit runs.
+      self.init(lastEntries: lastEntries, oldestID: now - (window - min(300_000, window / 10)))
+    }
   }
 
   package private(set) var records: UInt64 = 0

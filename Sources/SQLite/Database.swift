@@ -4,6 +4,7 @@ import CSQLite
 package struct Database: ~Copyable {
   private let handle: OpaquePointer
   package let path: String
+  private let busyMilliseconds: Int32
 
   package enum Mode: Sendable {
     /// Creates the file if need be.
@@ -26,6 +27,7 @@ package struct Database: ~Copyable {
     Self.withoutStatistics
     handle = try Self.open(path, mode, busyMilliseconds, vfs)
     self.path = path
+    self.busyMilliseconds = busyMilliseconds
   }
 
   private static func open(
@@ -89,6 +91,14 @@ package struct Database: ~Copyable {
     if code & 0xFF == SQLITE_BUSY { return false }
     guard code == SQLITE_OK else { throw error("wal_checkpoint") }
     return inLog >= 0 && inLog == moved
+  }
+
+  /// Gives the room of the WAL back where all of it is in the file and nobody reads it. Waits for nobody.
+  package func truncateWAL() throws(SQLiteError) {
+    sqlite3_busy_timeout(handle, 0)
+    defer { sqlite3_busy_timeout(handle, busyMilliseconds) }
+    let code = sqlite3_wal_checkpoint_v2(handle, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil)
+    guard code == SQLITE_OK || code & 0xFF == SQLITE_BUSY else { throw error("wal_checkpoint(TRUNCATE)") }
   }
 
   private func error(_ operation: String) -> SQLiteError {

@@ -9,7 +9,8 @@ import Wire
 /// Its shell works in groups, one turn of its loop each:
 ///
 /// 1. ``take(_:dispatcher:)`` every batch that waits;
-/// 2. ``collectNeeds(now:)``, load what is named, ``collectNeedsOfOrders()``, load again;
+/// 2. load ``missingReservations(now:)``; ``collectNeeds(now:)``, load what is named,
+///    ``collectNeedsOfOrders()``, load again;
 /// 3. ``seal(now:)``: what is new gets sequence numbers and one time;
 /// 4. append ``entries`` to the log as one block;
 /// 5. ``apply()``: the rules run, the answers are made;
@@ -102,6 +103,7 @@ package struct PartitionCore: ~Copyable {
     self.partition = partition
     self.windowMilliseconds = windowMilliseconds
     books = Books(partition: partition.rawValue, terms: terms, rowsExpected: rowsExpected)
+    books.reservations = Reservations(written: applied.rawValue)
     requests = AnsweredRequests(horizon: horizon)
     self.applied = applied
     self.time = time
@@ -161,6 +163,11 @@ package struct PartitionCore: ~Copyable {
   }
 
   // MARK: 2. Prefetch
+
+  /// Reservations that must be loaded into ``books`` before ``collectNeeds(now:)``; nil: none.
+  package func missingReservations(now: Milliseconds) -> Reservations.Missing? {
+    acceptsWrites ? books.reservations.missing(at: now, limit: Limits.expiriesMax) : nil
+  }
 
   /// What must be loaded before ``collectNeedsOfOrders()``.
   package mutating func collectNeeds(now: Milliseconds) -> (rows: Needs, requests: [RequestID]) {
@@ -583,6 +590,7 @@ package struct PartitionCore: ~Copyable {
   /// - Parameter rowsMax: rows of a table that may stay.
   package mutating func written(_ checkpoint: Checkpoint.Receipt, keeping rowsMax: Int) {
     requests.written(through: checkpoint.applied.rawValue)
+    books.reservations.written(through: checkpoint.applied.rawValue)
     let intervals = checkpoint.intervals
     books.shops.evict(keeping: rowsMax, writtenThrough: intervals.shops)
     books.skus.evict(keeping: rowsMax, writtenThrough: intervals.skus)

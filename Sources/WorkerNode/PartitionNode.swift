@@ -22,7 +22,7 @@ import ZeroMQ
 /// 5. apply it, while the disk is busy with what was appended;
 /// 6. sync the log: the commit point;
 /// 7. send the answers;
-/// 8. say hello, hand over a checkpoint, trim the log, when it is time.
+/// 8. say hello, hand over a checkpoint, when it is time.
 final class PartitionNode: Sendable {
   struct Setup: Sendable {
     var partition: DurablePartition.Setup
@@ -271,7 +271,7 @@ final class PartitionNode: Sendable {
     _ durable: inout DurablePartition, _ checkpointer: Checkpointer, _ turn: inout Turn, steady: Int64,
     isStopping: Bool
   ) throws {
-    if durable.isCheckpointing, let written = try checkpointer.takeWritten() { try durable.written(written) }
+    if durable.isCheckpointing, let written = try checkpointer.takeWritten() { durable.written(written) }
     let isWanted =
       isStopping || !turn.waitingAudits.isEmpty
       || steady - turn.checkpointAt >= Self.checkpointMilliseconds

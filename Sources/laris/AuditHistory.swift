@@ -15,8 +15,6 @@ struct AuditHistory {
 
   /// Requests asked for at once.
   private static let inFlight = 2_000
-  /// Clusters keep answers for 24 hours; what is close to it may go while the audit runs.
-  private static let keptMilliseconds: Int64 = 24 * 3_600_000 - 300_000
 
   /// - Throws: a history can't be read, is damaged, or is of another cluster.
   init(
@@ -30,7 +28,7 @@ struct AuditHistory {
     audit = HistoryAudit(
       .init(
         lastEntries: status.partitions.indices.map { byPartition[UInt32($0)]?.sequenceNumber ?? 0 },
-        oldestID: Clock.wallMilliseconds() - Self.keptMilliseconds))
+        now: Clock.wallMilliseconds(), windowMilliseconds: status.requestWindowMilliseconds))
     var options = Pipeline.Options()
     options.budgetMilliseconds = Int64(max(30, cluster.timeout) * 1_000)
     var asker = Asker(

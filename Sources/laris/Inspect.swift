@@ -12,8 +12,8 @@ struct Inspect: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "What a file or folder of ours holds, offline.",
     discussion: """
-      Knows log segments (*.lz4), partition.sqlite, cluster.sqlite, a load test's history, and folders of
-      them. Changes nothing.
+      Knows log segments (*.lz4), log/synced, partition.sqlite, cluster.sqlite, a load test's history, and
+      folders of them. Changes nothing.
 
         laris inspect laris-data/worker-1/partitions/0000
         laris inspect laris-data/dispatcher/cluster.sqlite
@@ -75,6 +75,7 @@ struct Inspect: ParsableCommand {
       throw NodeError(.no, "it can't be read: \(error.localizedDescription)")
     }
     if HistoryReader.isHistory(head) { return try history(file) }
+    if file.hasSuffix("/synced") || file == "synced" { return try mark(file) }
     if head.starts(with: [0x50, 0x2A, 0x4D, 0x18]) { return try segment(file) }
     guard head.starts(with: Array("SQLite format 3".utf8)) else {
       throw NodeError(.no, "this is no file that Laris writes")
@@ -105,6 +106,14 @@ struct Inspect: ParsableCommand {
       ("last entry", "\(scan.next.rawValue - 1)"), ("blocks", "\(blocks)"), ("entries", "\(entries)"),
       ("entry bytes", "\(plain)"), ("end", end),
     ]
+  }
+
+  private func mark(_ file: String) throws -> [(String, String)] {
+    let bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: file)))
+    guard let synced = bytes.withUnsafeBytes({ SyncedMark.sequenceNumber(in: $0) }) else {
+      throw NodeError(.no, "it says nothing that can be read")
+    }
+    return [("file", file), ("kind", "mark of what was synced"), ("synced", "entry \(synced)")]
   }
 
   private func history(_ file: String) throws -> [(String, String)] {

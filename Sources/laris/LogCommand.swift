@@ -34,8 +34,12 @@ struct LogCommand: ParsableCommand {
     }
     var found: [(String, LogScan)] = []
     for directory in directories.sorted() {
+      // First the mark: a log that is being written may get ahead of it, never behind.
+      let marked = try SyncedMark.read(in: directory)
       let names = try LogScan.names(in: directory)
-      if !names.isEmpty { found.append((directory, try LogScan(directory: directory, names: names, body))) }
+      if !names.isEmpty {
+        found.append((directory, try LogScan(directory: directory, names: names, marked: marked, body)))
+      }
     }
     guard !found.isEmpty else { throw NodeError(.no, "\(path) holds no log") }
     return found

@@ -4,6 +4,7 @@ import DurablePartition
 import Foundation
 import Marketplace
 import PartitionStore
+import ReplicationLog
 import SimulatedDisk
 import Synchronization
 import TestSupport
@@ -75,6 +76,7 @@ struct CrashTests {
     let found = failures.withLock { $0 }
     #expect(found.isEmpty, "seed \(seed): \(found.joined(separator: "\n"))")
     #expect(checked.load(ordering: .relaxed) == all.count || !found.isEmpty)
+    #expect(only != nil || Recovery.damages.load(ordering: .relaxed) > 300, "damage was tried")
   }
 }
 
@@ -178,6 +180,30 @@ struct Reference: Sendable {
   }
 }
 
+/// Where a log is damaged that a killed process left.
+private struct LastSynced {
+  var path: String
+  var bytes: Range<Int>
+  var entry: SequenceNumber
+
+  /// The last block with entries of which the mark says that it was synced; nil: there is none.
+  init?(_ directory: String, _ disk: SimulatedDisk) throws {
+    guard try disk.exists(directory), let marked = try SyncedMark.read(in: directory, files: disk) else {
+      return nil
+    }
+    let names = try LogScan.names(in: directory, files: disk)
+    guard !names.isEmpty else { return nil }
+    var found: (String, Range<Int>, SequenceNumber)?
+    _ = try LogScan(directory: directory, names: names, marked: marked, files: disk) {
+      block, path, offset, _ in
+      guard block.count > 0, block.last <= marked else { return }
+      found = (path, offset..<offset + 104 + Int(block.frameBytes), block.last)
+    }
+    guard let found else { return nil }
+    (path, bytes, entry) = found
+  }
+}
+
 /// A start after a crash, by the real way in, and what must hold then.
 struct Recovery {
   struct Wrong: Error, CustomStringConvertible {
@@ -203,6 +229,7 @@ struct Recovery {
   }
 
   func check() throws {
+    if isKilled { try checkDamage() }
     let answered = moment.answered
     let setup = Worker.setup(disk, epoch: 2, mayCreate: !moment.hasServed)
     let worker = try Worker(setup)
@@ -242,4 +269,27 @@ struct Recovery {
       }
     }
   }
+
+  /// Besides its death a byte of what was synced last is damaged: that is never taken for a torn tail.
+  private func checkDamage() throws {
+    let damaged = moment.snapshot.afterCrash(.keeping)
+    guard let block = try LastSynced(Worker.directory + "/log", damaged) else { return }
+    var random = SplitMix64(seed: UInt64(number))
+    let place = random.pick(block.bytes.lowerBound...block.bytes.upperBound - 1)
+    damaged.flip(block.path, at: place, mask: UInt8(1) << UInt8(random.pick(0...7)))
+    do {
+      let worker = try Worker(Worker.setup(damaged, epoch: 2, mayCreate: false))
+      // Another frame may hold the same entries.
+      guard worker.applied >= block.entry.rawValue else {
+        throw Wrong("byte \(place) of \(block.path) was flipped, and it serves from entry \(worker.applied)")
+      }
+    } catch let error as LogError {
+      guard error.description.contains("\(block.path) is damaged at byte \(block.bytes.lowerBound)") else {
+        throw Wrong("byte \(place) of \(block.path) was flipped: \(error)")
+      }
+      Self.damages.add(1, ordering: .relaxed)
+    }
+  }
+
+  static let damages = Atomic(0)
 }

@@ -45,6 +45,8 @@ final class Worker {
   }
 
   var applied: UInt64 { durable.core.applied.rawValue }
+  var reservations: Reservations { durable.core.books.reservations }
+  func hasWork(at now: Milliseconds) -> Bool { durable.core.hasWork(now: now) }
 
   /// What a group put into the log.
   struct Block: Sendable {
@@ -97,7 +99,16 @@ final class Worker {
     guard let checkpoint = frozen else { return }
     let written = try writer.write(checkpoint)
     frozen = nil
-    try durable.written(written)
+    durable.written(written)
+  }
+
+  /// How many orders of each state the tables have.
+  static func orderStates(files: any FileSystem) throws -> [String: Int] {
+    let database = try Database(directory + "/partition.sqlite", mode: .readOnly, vfs: files.sqliteVFS)
+    let read = try database.prepare("SELECT state, count(*) FROM orders GROUP BY state")
+    var states: [String: Int] = [:]
+    while try read.step() { states[read.text(0)] = Int(read.int64(1)) }
+    return states
   }
 
   func checkpoint() throws {

@@ -1,5 +1,6 @@
 import Foundation
 import TestSupport
+import SQLite
 import Testing
 
 extension EndToEndTests {
@@ -62,6 +63,23 @@ extension EndToEndTests {
     let run = try Run.program("laris-loadtest", arguments)
     #expect(run.exit == exit)
     #expect(run.errors.contains(sentence), "\(run.errors)")
+  }
+
+  @Test func `the status tells the request window of its cluster`() throws {
+    let folder = try TestFolder()
+    let data = folder.path + "/data"
+    let made = try Run.program(
+      "laris", ["cluster", "init", "--data", data + "/dispatcher", "--partitions", "1", "--workers", "1"])
+    #expect(made.exit == 0, "\(made.errors)")
+    do {
+      try Database(data + "/dispatcher/cluster.sqlite", mode: .readWrite).execute(
+        "UPDATE cluster SET request_window_milliseconds = 1200000")
+    }
+    let cluster = try TestCluster(folder: folder, workers: 1, partitions: 1)
+    #expect(try cluster.status().requestWindowMilliseconds == 1_200_000)
+    let status = try cluster.laris(["status", "--json"])
+    #expect(status.output.contains("\"requestWindowMilliseconds\":\"1200000\""), "\(status.output)")
+    #expect(cluster.stop() == 0)
   }
 
   @Test func `a port, a folder or a name that is taken is said so`() throws {

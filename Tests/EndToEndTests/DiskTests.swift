@@ -159,4 +159,83 @@ extension EndToEndTests {
     #expect(audit.exit == 0, "\(audit.output)\(audit.errors)")
     #expect(cluster.stop() == 0)
   }
+
+  /// The partition of an order's id; docs/FORMATS.md has the bits.
+  private static func partition(of order: Data) -> UInt32 {
+    UInt32(
+      order[order.startIndex + 8..<order.startIndex + 12].reduce(0 as UInt32) { $0 << 8 | UInt32($1) } >> 14)
+      & 0xFFFF
+  }
+
+  @Test func `a dispatcher whose disk is full serves what is served, and the rest when there is room`() throws
+  {
+    let folder = try TestFolder()
+    guard let disk = try SmallDisk(at: folder.path + "/data/dispatcher", mebibytes: 16) else { return }
+    let cluster = try TestCluster(folder: folder, workers: 2, partitions: 4)
+    var done: [(Laris_Request, Laris_Reply)] = []
+    func place(_ shop: UInt64) throws -> Laris_Reply {
+      var request = Self.order()
+      request.placeOrder.shopID = shop
+      let reply = try cluster.done(request)
+      done.append((request, reply))
+      return reply
+    }
+    var partitions: [UInt64: UInt32] = [:]
+    for shop in 1...12 as ClosedRange<UInt64> {
+      var register = Laris_Request()
+      register.registerShop.shopID = shop
+      register.registerShop.name = "Toko"
+      _ = try cluster.done(register)
+      var sku = Laris_Request()
+      sku.putSku.shopID = shop
+      sku.putSku.skuID = 1
+      sku.putSku.price = 1_000
+      sku.putSku.onHand = 1_000
+      sku.putSku.name = "Kopi"
+      _ = try cluster.done(sku)
+      partitions[shop] = Self.partition(of: try place(shop).orderPlaced.orderID)
+    }
+    #expect(Set(partitions.values).count > 1)
+
+    try disk.fill(leaving: 0)
+    let before = try cluster.status()
+    let killed = try #require(before.workers.first)
+    cluster.kill(killed.pid)
+    // It comes back as another process, whose epoch can't be written down.
+    let logPath = cluster.data + "/dispatcher.log"
+    let until = Date() + 60
+    var log = ""
+    while Date() < until, !log.contains("the cluster's configuration is out of reach") {
+      log = try String(contentsOfFile: logPath, encoding: .utf8)
+      usleep(20_000)
+    }
+    #expect(log.contains("the cluster's configuration is out of reach"), "\(log)")
+    #expect(log.contains("is full"), "it says why: \(log)")
+
+    let others = before.partitions.filter { $0.primary != killed.node }.map(\.partition)
+    let served = partitions.filter { others.contains($0.value) }.keys
+    #expect(!served.isEmpty)
+    for shop in served { for _ in 0..<5 { _ = try place(shop) } }
+    let meanwhile = try cluster.status()
+    #expect(meanwhile.dispatcher.incarnation == before.dispatcher.incarnation, "it lives")
+    for partition in meanwhile.partitions {
+      #expect(partition.active == others.contains(partition.partition), "partition \(partition.partition)")
+    }
+
+    try disk.empty()
+    let healthy = try cluster.laris(["status", "--exit-when-healthy", "--timeout", "60"])
+    #expect(healthy.exit == 0, "\(healthy.output)\(healthy.errors)")
+    for shop in partitions.keys { _ = try place(shop) }
+    for (request, reply) in done { #expect(try cluster.done(request) == reply) }
+    let audit = try cluster.laris(["audit"])
+    #expect(audit.exit == 0, "\(audit.output)\(audit.errors)")
+    var reserved = 0
+    for shop in partitions.keys {
+      var sku = Self.sku()
+      sku.getSku.shopID = shop
+      reserved += Int(try cluster.done(sku).sku.reserved)
+    }
+    #expect(reserved == done.count, "each once, and no other")
+    #expect(cluster.stop() == 0)
+  }
 }

@@ -75,7 +75,8 @@ package enum FuzzTargets {
   package static let all: [any FuzzTarget] = [
     RequestTarget(), ReplyTarget(), FramesTarget(), DispatcherTarget(), PartitionTarget(), EntriesTarget(),
     SegmentTarget(), LZ4Target(), PartitionFileTarget(), PartitionRowsTarget(), ClusterFileTarget(),
-    ClusterRowsTarget(), EpochTarget(), IdentityTarget(), CSVTarget(), OlistTarget(), TraceTarget(),
+    ClusterRowsTarget(), EpochTarget(), SyncedMarkTarget(), IdentityTarget(), CSVTarget(), OlistTarget(),
+    TraceTarget(),
     SubmitTarget(), NodeMessagesTarget(),
   ]
 

@@ -142,8 +142,6 @@ enum PartitionFiles {
       var core = Partitions.core(
         applied: state.applied, time: state.time, ordersPlaced: state.ordersPlaced,
         horizon: try reader.requestHorizon())
-      stage = "reservations"
-      try reader.loadReservations(into: &core)
       stage = "group"
       var commands = RandomCommands(SplitMix64(seed: 11))
       // After every request of the file, and after some that may come again.
@@ -154,6 +152,7 @@ enum PartitionFiles {
         let frame = Frames.batch(requests)
         try frame.withUnsafeBytes { frame in
           try core.take(frame, dispatcher: 0, receivedAt: commands.time)
+          try reader.loadReservations(into: &core, now: commands.time)
           let needs = core.collectNeeds(now: commands.time)
           try reader.load(needs.rows, into: &core)
           try reader.load(needs.requests, into: &core)

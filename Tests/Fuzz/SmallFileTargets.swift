@@ -4,6 +4,7 @@ import Foundation
 import LarisProtocol
 import NodeSupport
 import PartitionStore
+import ReplicationLog
 import SwiftProtobuf
 import TestSupport
 import Wire
@@ -34,6 +35,26 @@ struct EpochTarget: FuzzTarget {
     } catch {
       return try outcome(of: error)
     }
+  }
+}
+
+/// A log's `synced`.
+struct SyncedMarkTarget: FuzzTarget {
+  let name = "synced"
+  let about = "a log's mark of what was synced: SyncedMark"
+
+  func seeds(_ random: inout SplitMix64) throws -> [[UInt8]] {
+    ["00000000000000031337 2044a9aa7b34cbe4\n", ""].map { Array($0.utf8) }
+  }
+
+  func run(_ bytes: UnsafeRawBufferPointer) throws -> String {
+    guard let marked = SyncedMark.sequenceNumber(in: bytes) else { return "nothing \(size(bytes.count))" }
+    // Only what was written, and what is behind it does not count.
+    try require(
+      String(decoding: bytes.prefix(21), as: UTF8.self) == "00000000000000031337 "
+        && marked.rawValue == 31_337,
+      "read \(marked)")
+    return "ok \(size(bytes.count))"
   }
 }
 

@@ -50,7 +50,7 @@ struct FuzzTests {
   private static func inputs(_ target: String) -> Int {
     switch target {
     case "request", "reply", "frames", "csv", "node-messages", "lz4": 8_000
-    case "epoch", "identity", "submit", "entries": 2_500
+    case "epoch", "synced", "identity", "submit", "entries": 2_500
     case "dispatcher", "partition", "trace": 1_200
     default: 150
     }

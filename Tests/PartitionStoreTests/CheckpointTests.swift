@@ -464,6 +464,10 @@ struct CheckpointTests {
     try test.checkpoint()
     try test.restart()
     test.withCore { core in
+      #expect(core.books.reservations.count == 0, "it is not read before it is asked for")
+    }
+    try test.expire()
+    test.withCore { core in
       #expect(core.books.reservations.count == 1, "of what is paid nothing runs out")
       #expect(core.books.reservations.first == TestPartition.start + 60_000)
       let hasWork = [59_999, 60_000].map { core.hasWork(now: TestPartition.start + $0) }

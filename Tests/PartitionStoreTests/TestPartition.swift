@@ -40,12 +40,10 @@ final class TestPartition {
   private static func load(_ path: String) throws -> PartitionCore {
     let reader = try PartitionReader(path: path)
     let state = try reader.state()
-    var core = PartitionCore(
+    return PartitionCore(
       partition: partition, terms: terms, windowMilliseconds: window, applied: state.applied,
       time: state.time, ordersPlaced: state.ordersPlaced, horizon: try reader.requestHorizon(),
       rowsExpected: 256)
-    try reader.loadReservations(into: &core)
-    return core
   }
 
   /// Forgets what is in memory, as a process that starts again.
@@ -89,6 +87,7 @@ final class TestPartition {
     let reader = try PartitionReader(path: path)
     return try withCore { core in
       if let frame { try core.take(frame, dispatcher: 0, receivedAt: now) }
+      try reader.loadReservations(into: &core, now: now)
       let needs = core.collectNeeds(now: now)
       try reader.load(needs.rows, into: &core)
       try reader.load(needs.requests, into: &core)

@@ -46,7 +46,9 @@ struct LogCrashTests {
         blocks.append(maker.block(bytes: 70))
         try log.write(blocks[blocks.count - 1])
         progress.withLock { $0 = (maker.random.chance(30) ? log.last.rawValue : $0.applied, blocks.count) }
-        try log.trim(through: SequenceNumber(progress.withLock { $0.applied }), tailSegments: 0)
+        try ReplicationLog.trim(
+          in: "/log", through: SequenceNumber(progress.withLock { $0.applied }), tailSegments: 0,
+          segmentBytes: 1_024, files: disk)
       }
     }
     let all = moments.withLock { $0 }

@@ -30,7 +30,7 @@ struct SegmentDamageTests {
     var applied: UInt64
     /// Those after `applied`.
     var blocks: [WrittenBlock]
-    /// How many of them may be a torn tail.
+    /// How many of them may be a torn tail: none where the mark says that they were synced.
     var tail: Int
   }
 
@@ -51,7 +51,7 @@ struct SegmentDamageTests {
     return blocks
   }
 
-  private static func made(_ kind: Kind) throws -> Log {
+  private static func made(_ kind: Kind, isMarked: Bool) throws -> Log {
     let disk = SimulatedDisk()
     try disk.makeDirectory(directory)
     var maker = BlockMaker(seed: 77)
@@ -71,12 +71,15 @@ struct SegmentDamageTests {
         while try segments().last.map({ $0 < "00000000000000000040.lz4" })! {
           applied = maker.next - 1
           try write()
-          try log.trim(through: SequenceNumber(applied), tailSegments: 0)
+          try ReplicationLog.trim(
+            in: directory, through: SequenceNumber(applied), tailSegments: 0, segmentBytes: 1_024, files: disk
+          )
         }
         for _ in 0..<2 { try write() }
       }
     }
     if kind == .spare { try ReplicationLog.prepareSpare(in: directory, segmentBytes: 1_024, files: disk) }
+    if !isMarked { try disk.remove(directory + "/synced") }
     let names = try segments()
     let name = kind == .spare ? "spare" : kind == .sealed ? names[0] : names[names.count - 1]
     let path = directory + "/" + name
@@ -90,7 +93,7 @@ struct SegmentDamageTests {
     return Log(
       snapshot: disk.snapshot, path: path, size: bytes.count, applied: applied,
       blocks: blocks.filter { $0.first > applied },
-      tail: kind == .sealed || kind == .spare || kind == .begun ? 0 : 1)
+      tail: isMarked || kind == .sealed || kind == .spare || kind == .begun ? 0 : 1)
   }
 
   private static func check(_ log: Log, _ what: String, _ damage: (SimulatedDisk) throws -> Void) throws {
@@ -120,8 +123,9 @@ struct SegmentDamageTests {
     }
   }
 
-  @Test(arguments: Kind.allCases) func `cut at every byte`(_ kind: Kind) throws {
-    let log = try Self.made(kind)
+  @Test(arguments: Kind.allCases, [true, false])
+  func `cut at every byte`(_ kind: Kind, _ isMarked: Bool) throws {
+    let log = try Self.made(kind, isMarked: isMarked)
     for cut in 0..<log.size {
       try Self.check(log, "\(kind) cut at byte \(cut)") { disk in
         try disk.open(log.path, .update).truncate(to: cut)
@@ -129,11 +133,15 @@ struct SegmentDamageTests {
     }
   }
 
-  @Test(arguments: Kind.allCases, [0xFF, 0x01, 0x80] as [UInt8])
-  func `with every byte flipped`(_ kind: Kind, _ mask: UInt8) throws {
-    let log = try Self.made(kind)
-    for place in 0..<log.size {
-      try Self.check(log, "\(kind), byte \(place), mask \(mask)") { $0.flip(log.path, at: place, mask: mask) }
+  @Test(arguments: Kind.allCases, [true, false])
+  func `with every byte flipped`(_ kind: Kind, _ isMarked: Bool) throws {
+    let log = try Self.made(kind, isMarked: isMarked)
+    for mask in [0xFF, 0x01, 0x80] as [UInt8] {
+      for place in 0..<log.size {
+        try Self.check(log, "\(kind), byte \(place), mask \(mask)") {
+          $0.flip(log.path, at: place, mask: mask)
+        }
+      }
     }
   }
 }

@@ -67,7 +67,10 @@ struct TestLog {
     Array(try Data(contentsOf: URL(fileURLWithPath: path)))
   }
 
+  /// Replaces a segment by what a power cut left of it, and of the mark nothing.
   static func write(_ bytes: [UInt8], to path: String) throws {
+    let mark = URL(fileURLWithPath: path).deletingLastPathComponent().path + "/synced"
+    if FileManager.default.fileExists(atPath: mark) { try FileManager.default.removeItem(atPath: mark) }
     try Data(bytes).write(to: URL(fileURLWithPath: path))
   }
 
@@ -112,6 +115,12 @@ struct TestLog {
 }
 
 extension ReplicationLog {
+  /// Trims as another thread does; of segments of 1,024 bytes it makes spares.
+  func trim(through sequenceNumber: SequenceNumber, tailSegments: Int) throws {
+    try Self.trim(
+      in: directory, through: sequenceNumber, tailSegments: tailSegments, segmentBytes: 1_024)
+  }
+
   /// Appends a block, and syncs it.
   mutating func write(_ block: WrittenBlock, sync isSynced: Bool = true) throws {
     try block.entries.withUnsafeBytes {

@@ -197,4 +197,18 @@ struct HistoryAuditTests {
       #expect(audit.results.map(\.kind) == [.unasked], "\(String(describing: reply))")
     }
   }
+
+  @Test func `what may be forgotten while the audit runs is not asked for`() {
+    let now: Int64 = 1_800_000_000_000
+    for (window, oldest) in [
+      (86_400_000, now - 86_100_000), (600_000, now - 540_000), (100, now - 90),
+      // Of an older dispatcher, which does not say.
+      (0, now - 86_100_000),
+    ] as [(UInt64, Int64)] {
+      let limits = HistoryAudit.Limits(lastEntries: [1], now: now, windowMilliseconds: window)
+      #expect(limits.oldestID == oldest, "window \(window)")
+    }
+    let limits = HistoryAudit.Limits(lastEntries: [1], now: now, windowMilliseconds: .max)
+    #expect(limits.oldestID < 0, "all of them")
+  }
 }

@@ -64,6 +64,14 @@ struct FakeStore {
     ordersPlaced = checkpoint.ordersPlaced
   }
 
+  func find(_ missing: Reservations.Missing) -> [Reservations.Item] {
+    let unpaid = orders.values.filter {
+      $0.state == .placed && $0.id.sequenceNumber <= missing.writtenThrough
+    }
+    let items = unpaid.map { Reservations.Item(at: $0.expiresAt, sequenceNumber: $0.id.sequenceNumber) }
+    return Array(items.filter { missing.item < $0 }.sorted().prefix(missing.limit))
+  }
+
   func load(_ needs: Needs, into books: inout Books) {
     for key in needs.shops where books.shops.find(key) == nil {
       if let row = shops[key.rawValue] { books.shops.insert(key, row, isNew: false) }
@@ -107,7 +115,8 @@ final class Worker {
 
   /// A new partition, or one that starts again with what `store` has and the `log` from there.
   init(
-    store: FakeStore = FakeStore(), log: [Block] = [], generations: (entries: Int, most: Int)? = nil
+    store: FakeStore = FakeStore(), log: [Block] = [], generations: (entries: Int, most: Int)? = nil,
+    reservationsLoadMax: Int? = nil
   ) {
     self.store = store
     self.generations = generations
@@ -119,8 +128,8 @@ final class Worker {
       core.requests = AnsweredRequests(
         entriesPerGeneration: generations.entries, generationsMax: generations.most, horizon: horizon)
     }
-    for order in store.orders.values where order.state == .placed {
-      core.books.reservations.insert(at: order.expiresAt, order.id.sequenceNumber)
+    if let reservationsLoadMax {
+      core.books.reservations = Reservations(written: store.applied.rawValue, loadMax: reservationsLoadMax)
     }
     for block in log where block.first > store.applied { replay(block) }
     self.log = log
@@ -166,6 +175,7 @@ final class Worker {
           UnsafeRawBufferPointer(bytes), dispatcher: Int(batchNumber % 2), receivedAt: receivedAt ?? now)
       } catch { fatalError("a batch was not taken: \(error)") }
     }
+    if let missing = core.missingReservations(now: now) { core.books.reservations.load(store.find(missing)) }
     let (needs, ids) = core.collectNeeds(now: now)
     store.load(needs, into: &core.books)
     for id in ids {
