@@ -81,9 +81,8 @@ let package = Package(
     .target(
       name: "LoadTest",
       dependencies: [
-        "Bytes", "Cluster", "LarisClient", "LarisProtocol", "Marketplace", "NodeSupport", "RunHistory",
-        "Wire",
-        "ZeroMQ",
+        "Bytes", "ClientCore", "Cluster", "LarisClient", "LarisProtocol", "Marketplace", "NodeSupport",
+        "RunHistory", "Wire", "ZeroMQ",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
       path: "loadtest/LoadTest"),

@@ -130,13 +130,13 @@ public final class LarisClient {
     settings.backoffMilliseconds = options.backoffMilliseconds
     settings.backoffMillisecondsMax = options.backoffMillisecondsMax
     settings.requestsPerMessageMax = WireLimits.requestsPerMessageMax
-    for dispatcher in dispatchers {
-      do { _ = try Pipeline(dispatcher: dispatcher, context: context) } catch { throw .address(dispatcher) }
-    }
-    do {
+    do throws(Pipeline.Failure) {
       return try Pipeline(dispatchers: dispatchers, context: context, options: settings)
     } catch {
-      throw .options("no connection can be made: \(error)")
+      switch error {
+      case .address(let text): throw .address(text)
+      case .socket: throw .options("\(error)")
+      }
     }
   }
 

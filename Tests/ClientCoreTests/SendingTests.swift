@@ -292,7 +292,7 @@ struct SendingTests {
     var fates: Set<ClientCore.Fate> = []
     for (number, over) in client.finished {
       fates.insert(over.fate)
-      #expect(over.milliseconds <= 3_020, "seed \(seed), request \(number)")
+      #expect(try #require(client.milliseconds(number)) <= 3_020, "seed \(seed), request \(number)")
       switch over.fate {
       case .done, .no: #expect(executed[number] == over.fate, "seed \(seed), request \(number)")
       case .notExecuted: #expect(executed[number] == nil, "seed \(seed), request \(number)")
