@@ -144,7 +144,7 @@ let package = Package(
       dependencies: ["TestSupport", "Bytes", "Cluster", "DispatcherCore", "Marketplace", "Wire"]),
     .testTarget(
       name: "ClientCoreTests", dependencies: ["TestSupport", "Bytes", "ClientCore", "Cluster", "Wire"]),
-    .testTarget(name: "LarisClientTests", dependencies: ["LarisClient", "LarisProtocol"]),
+    .testTarget(name: "LarisClientTests", dependencies: ["LarisClient", "LarisProtocol", "ZeroMQ"]),
     .testTarget(
       name: "ReplicationLogTests",
       dependencies: ["TestSupport", "Bytes", "Cluster", "Files", "LZ4", "ReplicationLog", "SimulatedDisk"]),
