@@ -24,8 +24,8 @@ package struct ClientCore: ~Copyable {
     package var budgetMilliseconds: Int64 = 30_000
     /// How long a request may wait for a first connection that takes it; nil: its budget.
     package var connectMilliseconds: Int64?
-    /// What the first pause before another attempt is drawn from, beside what the reply asks for; it
-    /// doubles with every attempt up to the most.
+    /// What the first pause before another attempt is drawn from, beside what the reply asks for, where that
+    /// is not longer; it doubles with every rest up to the most.
     package var backoffMilliseconds: Int64 = 50
     package var backoffMillisecondsMax: Int64 = 2_000
     /// 1: every request is a message of its own.
@@ -85,11 +85,11 @@ package struct ClientCore: ~Copyable {
     /// The earliest entry that the timeline has of this slot, whoever it was made for; `.max`: none. One at
     /// or before `dueAt` is enough, so a slot whose requests are answered soon needs one now and then.
     var timedAt = Int64.max
-    var attempts = 0
-    var replies = 0
+    var attempts: Int32 = 0
+    var replies: Int32 = 0
     /// Replies that said *not executed*.
-    var denials = 0
-    var rests = 0
+    var denials: Int32 = 0
+    var rests: Int32 = 0
     /// The latest reply, where there was one.
     var last: [UInt8] = []
 
@@ -135,7 +135,8 @@ package struct ClientCore: ~Copyable {
     mutating func end(_ fate: Fate, _ peek: ReplyPeek?, isGivenUp: Bool, now: Int64) -> Finished {
       let over = Finished(
         id: id, fate: fate, reply: replies > 0 ? last : nil, peek: peek, isGivenUp: isGivenUp,
-        attempts: attempts, unanswered: attempts - replies, sentAt: attempts > 0 ? firstSentAt : nil,
+        attempts: Int(attempts), unanswered: Int(attempts - replies),
+        sentAt: attempts > 0 ? firstSentAt : nil,
         endedAt: now)
       age = 0
       dueAt = .max
@@ -399,8 +400,8 @@ package struct ClientCore: ~Copyable {
   /// its replies asked for, and goes together: so requests of one message keep their order.
   package mutating func endMessage(now: Int64) {
     guard !again.isEmpty else { return }
-    let rests = again.reduce(0) { slots[$1.slot].age == $1.age ? max($0, slots[$1.slot].rests) : $0 }
-    let pause = 1_000 * (askedMilliseconds + backoff(after: rests))
+    let rests: Int32 = again.reduce(0) { slots[$1.slot].age == $1.age ? max($0, slots[$1.slot].rests) : $0 }
+    let pause = 1_000 * (askedMilliseconds + backoff(after: rests, asked: askedMilliseconds))
     for (slot, age) in again where slots[slot].age == age && slots[slot].state != .queued {
       slots[slot].rests += 1
       slots[slot].state = .resting
@@ -414,10 +415,12 @@ package struct ClientCore: ~Copyable {
     askedMilliseconds = 0
   }
 
-  /// Half of it fixed, half drawn; doubled with every rest before, up to the most.
-  private mutating func backoff(after rests: Int) -> Int64 {
-    let whole = min(
-      options.backoffMillisecondsMax, options.backoffMilliseconds << Int64(min(rests, 20)))
+  /// Half of it fixed, half drawn. It begins as long as what was asked for, and doubles with every rest
+  /// before, up to the most: so a partition that is away is asked less and less, and what it costs is no
+  /// longer a matter of how many wait for it.
+  private mutating func backoff(after rests: Int32, asked: Int64) -> Int64 {
+    let first = max(options.backoffMilliseconds, asked)
+    let whole = min(options.backoffMillisecondsMax, first << Int64(min(rests, 20)))
     return whole - whole / 2 + Int64.random(in: 0...whole / 2, using: &random)
   }
 
