@@ -81,9 +81,8 @@ let package = Package(
     .target(
       name: "LoadTest",
       dependencies: [
-        "Bytes", "Cluster", "LarisClient", "LarisProtocol", "Marketplace", "NodeSupport", "RunHistory",
-        "Wire",
-        "ZeroMQ",
+        "Bytes", "ClientCore", "Cluster", "LarisClient", "LarisProtocol", "Marketplace", "NodeSupport",
+        "RunHistory", "Wire", "ZeroMQ",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
       path: "loadtest/LoadTest"),
@@ -145,7 +144,7 @@ let package = Package(
       dependencies: ["TestSupport", "Bytes", "Cluster", "DispatcherCore", "Marketplace", "Wire"]),
     .testTarget(
       name: "ClientCoreTests", dependencies: ["TestSupport", "Bytes", "ClientCore", "Cluster", "Wire"]),
-    .testTarget(name: "LarisClientTests", dependencies: ["LarisClient", "LarisProtocol"]),
+    .testTarget(name: "LarisClientTests", dependencies: ["LarisClient", "LarisProtocol", "ZeroMQ"]),
     .testTarget(
       name: "ReplicationLogTests",
       dependencies: ["TestSupport", "Bytes", "Cluster", "Files", "LZ4", "ReplicationLog", "SimulatedDisk"]),

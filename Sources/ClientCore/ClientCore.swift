@@ -5,8 +5,8 @@ import Wire
 /// What a client decides: when a request is sent, to which dispatcher, when again, and what is known
 /// of it in the end.
 ///
-/// No socket, no clock: the shell reports what came and what time it is (milliseconds of a clock that
-/// never runs back), sends what ``prepareMessage()`` makes ready, and takes ``takeFinished()``.
+/// No socket, no clock: the shell reports what came and what time it is (microseconds of a clock that
+/// never runs back), sends what ``prepareMessage()`` makes ready, and takes ``takeFinished(into:)``.
 ///
 /// A request is *queued* until a connection takes it, *sent* until a reply comes or the attempt has
 /// been silent too long, or *resting* before the next attempt. One dispatcher has the connection at a
@@ -14,6 +14,8 @@ import Wire
 ///
 /// Honesty: every attempt has at most one reply, over the connection that it went by. So a request
 /// had no effect for certain exactly if as many replies said *not executed* as it had attempts.
+///
+/// Once there have been as many requests at a time as there will be, nothing is allocated any more.
 package struct ClientCore: ~Copyable {
   package struct Options: Sendable {
     /// How long to wait for a reply before the request is sent again.
@@ -22,12 +24,17 @@ package struct ClientCore: ~Copyable {
     package var budgetMilliseconds: Int64 = 30_000
     /// How long a request may wait for a first connection that takes it; nil: its budget.
     package var connectMilliseconds: Int64?
-    /// What the first pause before another attempt is drawn from, beside what the reply asks for; it
-    /// doubles with every attempt up to the most.
+    /// What the first pause before another attempt is drawn from, beside what the reply asks for, where that
+    /// is not longer; it doubles with every rest up to the most.
     package var backoffMilliseconds: Int64 = 50
     package var backoffMillisecondsMax: Int64 = 2_000
     /// 1: every request is a message of its own.
     package var requestsPerMessageMax = 1
+    /// Whether a request whose every attempt was refused goes again where the reply says that this helps.
+    /// One in doubt always does.
+    package var retriesRefusals = true
+    /// Whether ``takeLate()`` has what came for nothing that is pending.
+    package var keepsLateReplies = false
     package init() {}
   }
 
@@ -45,45 +52,107 @@ package struct ClientCore: ~Copyable {
     package let fate: Fate
     /// The final reply, or the last one that there was; nil: none ever came.
     package let reply: [UInt8]?
+    /// What `reply` says.
+    package let peek: ReplyPeek?
     /// No final answer came within the budget, or no connection within its deadline.
     package let isGivenUp: Bool
     /// How often it was handed to a connection.
     package let attempts: Int
-    /// From its submission to now.
-    package let milliseconds: Int64
+    /// Of the attempts: how many nobody answered.
+    package let unanswered: Int
+    /// When it was first handed to a connection; nil: never.
+    package let sentAt: Int64?
+    /// When it was over.
+    package let endedAt: Int64
   }
 
   private enum State { case queued, sent, resting }
 
+  /// The arrays keep their room for whoever has the slot next.
   private struct Slot {
-    var id: RequestID
-    var bytes: [UInt8]
+    var id = RequestID(high: 0, low: 0)
+    var bytes: [UInt8] = []
     /// Counts submissions; 0: the slot is free.
-    var age: UInt64
-    var silenceMilliseconds: Int64
-    var beganAt: Int64
-    var connectUntil: Int64
-    var giveUpAt: Int64
+    var age: UInt64 = 0
+    var silence: Int64 = 0
+    var connectUntil: Int64 = 0
+    var giveUpAt: Int64 = 0
     var state = State.queued
+    var firstSentAt: Int64 = 0
     var sentAt: Int64 = 0
-    /// When it has to be looked at; `.max`: the timeline has no entry of it.
+    /// When it has to be looked at; `.max`: never.
     var dueAt = Int64.max
-    var attempts = 0
-    var replies = 0
+    /// The earliest entry that the timeline has of this slot, whoever it was made for; `.max`: none. One at
+    /// or before `dueAt` is enough, so a slot whose requests are answered soon needs one now and then.
+    var timedAt = Int64.max
+    var attempts: Int32 = 0
+    var replies: Int32 = 0
     /// Replies that said *not executed*.
-    var denials = 0
-    var rests = 0
-    var last: [UInt8]?
+    var denials: Int32 = 0
+    var rests: Int32 = 0
+    /// The latest reply, where there was one.
+    var last: [UInt8] = []
 
-    static let free = Slot(
-      id: RequestID(high: 0, low: 0), bytes: [], age: 0, silenceMilliseconds: 0, beganAt: 0, connectUntil: 0,
-      giveUpAt: 0)
+    mutating func begin(
+      _ id: RequestID, _ bytes: UnsafeRawBufferPointer, age: UInt64, silence: Int64, connectUntil: Int64,
+      giveUpAt: Int64
+    ) {
+      self.id = id
+      self.bytes.replaceAll(with: bytes)
+      self.age = age
+      self.silence = silence
+      self.connectUntil = connectUntil
+      self.giveUpAt = giveUpAt
+      state = .queued
+      dueAt = .max
+      (attempts, replies, denials, rests) = (0, 0, 0, 0)
+    }
+
+    mutating func send(now: Int64) {
+      attempts += 1
+      if attempts == 1 { firstSentAt = now }
+      sentAt = now
+      state = .sent
+    }
+
+    /// - Returns: whether the timeline needs an entry.
+    mutating func isDue(at time: Int64) -> Bool {
+      dueAt = min(time, giveUpAt)
+      guard dueAt < timedAt else { return false }
+      timedAt = dueAt
+      return true
+    }
+
+    mutating func hear(_ reply: UnsafeRawBufferPointer, isDenial: Bool) {
+      replies += 1
+      if isDenial { denials += 1 }
+      last.replaceAll(with: reply)
+    }
+
+    /// What is known of a request that nobody answered *done* or *no*.
+    var fateWithoutAnswer: Fate { denials == attempts ? .notExecuted : .unknown }
+
+    mutating func end(_ fate: Fate, _ peek: ReplyPeek?, isGivenUp: Bool, now: Int64) -> Finished {
+      let over = Finished(
+        id: id, fate: fate, reply: replies > 0 ? last : nil, peek: peek, isGivenUp: isGivenUp,
+        attempts: Int(attempts), unanswered: Int(attempts - replies),
+        sentAt: attempts > 0 ? firstSentAt : nil,
+        endedAt: now)
+      age = 0
+      dueAt = .max
+      // What was large is given back.
+      if bytes.capacity > Slot.bytesKept { bytes = [] }
+      if last.capacity > Slot.bytesKept { last = [] }
+      return over
+    }
+
+    private static let bytesKept = 4_096
   }
 
   private let options: Options
   private let dispatchers: Int
   /// How long a dispatcher may lack a connection before the next one has its turn.
-  private let turnMilliseconds: Int64
+  private let turn: Int64
   private var random: any RandomNumberGenerator
 
   /// Which one of the list has the connection.
@@ -97,7 +166,7 @@ package struct ClientCore: ~Copyable {
 
   private var slots: [Slot] = []
   private var freeSlots: [Int] = []
-  private var slotOf: [RequestID: Int] = [:]
+  private var index = SlotIndex()
   private var nextAge: UInt64 = 1
   private var timeline = Timeline()
 
@@ -114,6 +183,11 @@ package struct ClientCore: ~Copyable {
   private var again: [(slot: Int, age: UInt64)] = []
   private var askedMilliseconds: Int64 = 0
   private var finished: [Finished] = []
+  private var late: [[UInt8]] = []
+
+  /// Requests that were handed to a connection, and how often that was done; both only grow.
+  package private(set) var requestsSent = 0
+  package private(set) var attemptsSent = 0
 
   /// - Parameters:
   ///   - dispatchers: how many there are to choose from, 1 or more.
@@ -123,11 +197,11 @@ package struct ClientCore: ~Copyable {
     self.options = options
     self.dispatchers = dispatchers
     self.random = random
-    turnMilliseconds = max(50, min(1_000, (options.connectMilliseconds ?? .max) / Int64(dispatchers)))
+    turn = 1_000 * max(50, min(1_000, (options.connectMilliseconds ?? .max) / Int64(dispatchers)))
   }
 
   /// Requests that have no final answer yet.
-  package var count: Int { slotOf.count }
+  package var count: Int { index.count }
   package var hasFinished: Bool { !finished.isEmpty }
   /// Requests that wait to be sent, at most.
   package var queued: Int { outbox.count - outboxHead }
@@ -140,42 +214,49 @@ package struct ClientCore: ~Copyable {
   ///
   /// - Parameter silenceMilliseconds: how long to wait for its reply, where it is not as usual.
   package mutating func submit(
-    _ id: RequestID, _ bytes: [UInt8], silenceMilliseconds: Int64? = nil, now: Int64
+    _ id: RequestID, _ bytes: UnsafeRawBufferPointer, silenceMilliseconds: Int64? = nil, now: Int64
   ) {
-    precondition(slotOf[id] == nil, "request \(id) is pending already")
-    if bytes.count > WireLimits.requestBytesMax {
-      var writer = ByteWriter(capacity: 256)
-      ReplyEncoder.write(id: id, .tooLarge, into: &writer)
-      finished.append(
-        Finished(
-          id: id, fate: .notExecuted, reply: Array(writer.bytes), isGivenUp: false, attempts: 0,
-          milliseconds: 0))
-      return
-    }
+    if bytes.count > WireLimits.requestBytesMax { return refuse(id, now: now) }
     if count == 0, mayHearOldReplies { reconnect() }
-    let budget = options.budgetMilliseconds
-    let entry = Slot(
-      id: id, bytes: bytes, age: nextAge,
-      silenceMilliseconds: silenceMilliseconds ?? options.silenceMilliseconds, beganAt: now,
-      connectUntil: now + min(budget, options.connectMilliseconds ?? budget), giveUpAt: now + budget)
-    nextAge += 1
     let slot: Int
     if let free = freeSlots.popLast() {
-      slots[free] = entry
       slot = free
     } else {
-      slots.append(entry)
-      slot = slots.count - 1
+      slot = slots.count
+      slots.append(Slot())
     }
-    slotOf[id] = slot
-    enqueue(slot)
+    guard index.insert(id, slot: slot) else { preconditionFailure("request \(id) is pending already") }
+    let budget = options.budgetMilliseconds
+    slots[slot].begin(
+      id, bytes, age: nextAge, silence: 1_000 * (silenceMilliseconds ?? options.silenceMilliseconds),
+      connectUntil: now + 1_000 * min(budget, options.connectMilliseconds ?? budget),
+      giveUpAt: now + 1_000 * budget)
+    putOut(slot, age: nextAge)
+    nextAge += 1
   }
 
-  /// Requests that are over since it was last asked.
-  package mutating func takeFinished() -> [Finished] {
-    guard !finished.isEmpty else { return [] }
-    defer { finished.removeAll(keepingCapacity: true) }
-    return finished
+  /// No dispatcher would take it.
+  private mutating func refuse(_ id: RequestID, now: Int64) {
+    var writer = ByteWriter(capacity: 256)
+    ReplyEncoder.write(id: id, .tooLarge, into: &writer)
+    finished.append(
+      Finished(
+        id: id, fate: .notExecuted, reply: Array(writer.bytes), peek: try? ReplyPeek(writer.bytes),
+        isGivenUp: false, attempts: 0, unanswered: 0, sentAt: nil, endedAt: now))
+  }
+
+  /// Requests that are over since it was last asked, instead of what was in `taken`, whose room is used on.
+  package mutating func takeFinished(into taken: inout [Finished]) {
+    taken.removeAll(keepingCapacity: true)
+    swap(&taken, &finished)
+  }
+
+  /// What came since it was last asked and is no reply to anything that is pending: mostly another reply
+  /// to a request that was sent twice. Only with ``Options/keepsLateReplies``.
+  package mutating func takeLate() -> [[UInt8]] {
+    guard !late.isEmpty else { return [] }
+    defer { late = [] }
+    return late
   }
 
   // MARK: What is sent
@@ -183,8 +264,12 @@ package struct ClientCore: ~Copyable {
   private mutating func enqueue(_ slot: Int) {
     slots[slot].state = .queued
     slots[slot].dueAt = .max
-    if let last = outbox.last, last.age > slots[slot].age { outboxIsSorted = false }
-    outbox.append((slot, slots[slot].age))
+    putOut(slot, age: slots[slot].age)
+  }
+
+  private mutating func putOut(_ slot: Int, age: UInt64) {
+    if let last = outbox.last, last.age > age { outboxIsSorted = false }
+    outbox.append((slot, age))
   }
 
   /// Makes the next message ready: as many requests as fit, the oldest first.
@@ -222,11 +307,11 @@ package struct ClientCore: ~Copyable {
   package mutating func sent(now: Int64) {
     downSince = nil
     for slot in prepared {
-      slots[slot].attempts += 1
-      slots[slot].sentAt = now
-      slots[slot].state = .sent
-      schedule(slot, at: now + slots[slot].silenceMilliseconds)
+      slots[slot].send(now: now)
+      if slots[slot].attempts == 1 { requestsSent += 1 }
+      schedule(slot, at: now + slots[slot].silence)
     }
+    attemptsSent += prepared.count
     prepared.removeAll(keepingCapacity: true)
     dropSent()
   }
@@ -276,27 +361,34 @@ package struct ClientCore: ~Copyable {
 
   /// Takes one frame of a message from the dispatcher. ``endMessage(now:)`` follows its last.
   ///
-  /// What is no reply, or to nothing that is pending, is as if it had not come.
+  /// What is no reply, or to nothing that is pending, is as if it had not come; see ``takeLate()``.
   package mutating func take(_ reply: UnsafeRawBufferPointer, now: Int64) {
-    guard let peek = try? ReplyPeek(reply) else { return }
+    guard let peek = try? ReplyPeek(reply) else { return keepLate(reply) }
     heardAt = now
-    guard let id = peek.id, let slot = slotOf[id], slots[slot].attempts > slots[slot].replies else { return }
-    slots[slot].replies += 1
-    slots[slot].last = Array(reply)
-    switch Outcome(rawValue: peek.outcome) {
-    case .done: finish(slot, .done, now: now)
-    case .no: finish(slot, .no, now: now)
+    guard let id = peek.id, let slot = index.find(id), slots[slot].attempts > slots[slot].replies else {
+      return keepLate(reply)
+    }
+    slots[slot].hear(reply, isDenial: peek.outcome == .notExecuted)
+    switch peek.outcome {
+    case .done: finish(slot, .done, peek, now: now)
+    case .no: finish(slot, .no, peek, now: now)
     case .notExecuted:
-      slots[slot].denials += 1
-      if peek.retryAfterMilliseconds == 0 { return finish(slot, fateWithoutAnswer(slot), now: now) }
+      let fate = slots[slot].fateWithoutAnswer
+      if peek.retryAfterMilliseconds == 0 || (fate == .notExecuted && !options.retriesRefusals) {
+        return finish(slot, fate, peek, now: now)
+      }
       sendAgain(slot, after: peek.retryAfterMilliseconds)
-    case .unknown, nil:
+    case .unknown:
       // Of an id that old nobody can tell any more.
       if peek.code == UInt32(DeliveryCode.requestIDTooOld.rawValue) {
-        return finish(slot, .unknown, now: now)
+        return finish(slot, .unknown, peek, now: now)
       }
       sendAgain(slot, after: peek.retryAfterMilliseconds)
     }
+  }
+
+  private mutating func keepLate(_ reply: UnsafeRawBufferPointer) {
+    if options.keepsLateReplies { late.append(Array(reply)) }
   }
 
   private mutating func sendAgain(_ slot: Int, after milliseconds: UInt32) {
@@ -308,13 +400,13 @@ package struct ClientCore: ~Copyable {
   /// its replies asked for, and goes together: so requests of one message keep their order.
   package mutating func endMessage(now: Int64) {
     guard !again.isEmpty else { return }
-    let rests = again.reduce(0) { slots[$1.slot].age == $1.age ? max($0, slots[$1.slot].rests) : $0 }
-    let pause = askedMilliseconds + backoff(after: rests)
+    let rests: Int32 = again.reduce(0) { slots[$1.slot].age == $1.age ? max($0, slots[$1.slot].rests) : $0 }
+    let pause = 1_000 * (askedMilliseconds + backoff(after: rests, asked: askedMilliseconds))
     for (slot, age) in again where slots[slot].age == age && slots[slot].state != .queued {
       slots[slot].rests += 1
       slots[slot].state = .resting
       if now + pause >= slots[slot].giveUpAt, slots[slot].denials == slots[slot].attempts {
-        finish(slot, .notExecuted, isGivenUp: true, now: now)
+        giveUp(slot, now: now)
       } else {
         schedule(slot, at: now + pause)
       }
@@ -323,19 +415,19 @@ package struct ClientCore: ~Copyable {
     askedMilliseconds = 0
   }
 
-  /// Half of it fixed, half drawn; doubled with every rest before, up to the most.
-  private mutating func backoff(after rests: Int) -> Int64 {
-    let whole = min(
-      options.backoffMillisecondsMax, options.backoffMilliseconds << Int64(min(rests, 20)))
+  /// Half of it fixed, half drawn. It begins as long as what was asked for, and doubles with every rest
+  /// before, up to the most: so a partition that is away is asked less and less, and what it costs is no
+  /// longer a matter of how many wait for it.
+  private mutating func backoff(after rests: Int32, asked: Int64) -> Int64 {
+    let first = max(options.backoffMilliseconds, asked)
+    let whole = min(options.backoffMillisecondsMax, first << Int64(min(rests, 20)))
     return whole - whole / 2 + Int64.random(in: 0...whole / 2, using: &random)
   }
 
   // MARK: Time
 
   private mutating func schedule(_ slot: Int, at time: Int64) {
-    let due = min(time, slots[slot].giveUpAt)
-    slots[slot].dueAt = due
-    timeline.insert(Timeline.Entry(at: due, slot: slot, age: slots[slot].age))
+    if slots[slot].isDue(at: time) { timeline.insert(.init(at: slots[slot].dueAt, slot: slot)) }
   }
 
   /// Queues what has rested or was silent too long, gives up what has no time left, and moves on to
@@ -344,15 +436,20 @@ package struct ClientCore: ~Copyable {
     var isSilent = false
     while let entry = timeline.takeDue(at: now) {
       let slot = entry.slot
-      guard slots[slot].age == entry.age, slots[slot].dueAt == entry.at else { continue }
+      guard slots[slot].timedAt == entry.at else { continue }
+      slots[slot].timedAt = .max
+      guard slots[slot].dueAt <= now else {
+        if slots[slot].dueAt < .max { schedule(slot, at: slots[slot].dueAt) }
+        continue
+      }
       if now >= slots[slot].giveUpAt {
-        finish(slot, fateWithoutAnswer(slot), isGivenUp: true, now: now)
+        giveUp(slot, now: now)
         continue
       }
       switch slots[slot].state {
       case .queued:
         // A budget ends at `giveUpAt`: this was the wait for a first connection.
-        finish(slot, fateWithoutAnswer(slot), isGivenUp: true, now: now)
+        giveUp(slot, now: now)
       case .sent:
         if heardAt < slots[slot].sentAt { isSilent = true }
         enqueue(slot)
@@ -360,26 +457,32 @@ package struct ClientCore: ~Copyable {
       }
     }
     guard dispatchers > 1, count > 0 else { return }
-    if isSilent || downSince.map({ now - $0 >= turnMilliseconds }) ?? false {
+    if isSilent || downSince.map({ now - $0 >= turn }) ?? false {
       dispatcher = (dispatcher + 1) % dispatchers
       reconnect()
     }
   }
 
-  /// Of a request that nobody answered *done* or *no*.
-  private func fateWithoutAnswer(_ slot: Int) -> Fate {
-    slots[slot].denials == slots[slot].attempts ? .notExecuted : .unknown
+  private mutating func giveUp(_ slot: Int, now: Int64) {
+    let last = slots[slot].replies > 0 ? slots[slot].last.withUnsafeBytes { try? ReplyPeek($0) } : nil
+    finish(slot, slots[slot].fateWithoutAnswer, last, isGivenUp: true, now: now)
   }
 
-  private mutating func finish(_ slot: Int, _ fate: Fate, isGivenUp: Bool = false, now: Int64) {
-    let entry = slots[slot]
-    slots[slot] = .free
+  private mutating func finish(
+    _ slot: Int, _ fate: Fate, _ peek: ReplyPeek?, isGivenUp: Bool = false, now: Int64
+  ) {
+    let over = slots[slot].end(fate, peek, isGivenUp: isGivenUp, now: now)
+    if over.unanswered > 0 { mayHearOldReplies = true }
+    index.remove(over.id)
+    finished.append(over)
     freeSlots.append(slot)
-    slotOf[entry.id] = nil
-    if entry.attempts > entry.replies { mayHearOldReplies = true }
-    finished.append(
-      Finished(
-        id: entry.id, fate: fate, reply: entry.last, isGivenUp: isGivenUp, attempts: entry.attempts,
-        milliseconds: now - entry.beganAt))
+  }
+}
+
+extension [UInt8] {
+  /// In the room that it has, where nobody else has it.
+  fileprivate mutating func replaceAll(with bytes: UnsafeRawBufferPointer) {
+    removeAll(keepingCapacity: true)
+    bytes.withMemoryRebound(to: UInt8.self) { append(contentsOf: $0) }
   }
 }

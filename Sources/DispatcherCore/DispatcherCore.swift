@@ -29,6 +29,8 @@ package struct DispatcherCore: ~Copyable {
     /// A batch without an answer for so long is sent again when its partition says hello.
     package var resendMilliseconds: Int64 = 1_000
     package init() {}
+
+    var deferrableMax: Int { waitingMax * deferrablePercent / 100 }
   }
 
   package struct Counters: Equatable, Sendable {
@@ -58,6 +60,7 @@ package struct DispatcherCore: ~Copyable {
 
   package let incarnation: Incarnation
   private let limits: Limits
+  private var sentences: LimitSentences
   package private(set) var counters = Counters()
 
   package private(set) var outgoing: [Outgoing] = []
@@ -109,6 +112,7 @@ package struct DispatcherCore: ~Copyable {
     precondition(partitions >= 1 && partitions <= Routing.partitionsMax)
     self.incarnation = incarnation
     self.limits = limits
+    sentences = LimitSentences(limits)
     admission = Admission(ratePerSecond: limits.admittedPerSecond)
     self.partitions = Array(repeating: Partition(), count: partitions)
   }
@@ -131,16 +135,18 @@ package struct DispatcherCore: ~Copyable {
   package mutating func add(_ bytes: UnsafeRawBufferPointer, index: Int, to message: Int, now: Int64) {
     counters.requests += 1
     var id: RequestID?
+    guard bytes.count <= WireLimits.requestBytesMax else {
+      // Who it is, so that the answer finds its caller.
+      _ = try? RequestPeek(bytes, id: &id)
+      return refuse(.tooLarge, id, message, index)
+    }
     let peek: RequestPeek
     do {
       peek = try RequestPeek(bytes, id: &id)
     } catch {
-      guard bytes.count <= WireLimits.requestBytesMax else { return refuse(.tooLarge, id, message, index) }
       counters.malformed += 1
       return refuse(.malformed, id, message, index, detail: error.description)
     }
-    // Who it is was read first, so that the answer finds its caller.
-    guard bytes.count <= WireLimits.requestBytesMax else { return refuse(.tooLarge, id, message, index) }
     guard !isStopping else { return refuse(.stopping, id, message, index) }
     let number: Int
     switch peek.target {
@@ -210,28 +216,18 @@ package struct DispatcherCore: ~Copyable {
     _ number: Int, _ slot: Int, _ peek: RequestPeek, _ bytes: Int, now: Int64
   ) -> String? {
     let isAdmitted = admission.admits(slot: slot, peek.isDeferrable ? .deferrable : .urgent, now: now)
-    guard isAdmitted else {
-      return "More than the \(limits.admittedPerSecond) requests a second that are let in; nothing was done."
-    }
-    let room = peek.isDeferrable ? limits.waitingMax * limits.deferrablePercent / 100 : limits.waitingMax
+    guard isAdmitted else { return sentences.rate }
+    let room = peek.isDeferrable ? limits.deferrableMax : limits.waitingMax
     let waiting = partitions[number].waitingCount
-    if waiting >= room {
-      return
-        "The partition's queue has \(room) requests\(peek.isDeferrable ? " and takes no new orders and reads" : ""); nothing was done."
-    }
+    if waiting >= room { return peek.isDeferrable ? sentences.deferrable : sentences.waiting }
     // While there is plenty of room, nobody needs a share.
     if waiting >= room / 2,
       Int(partitions[number].waitingBySlot[slot]) >= max(1, room / admission.activeChannels)
     {
-      return
-        "The channel has its share of the partition's queue, \(room / admission.activeChannels) requests; nothing was done."
+      return sentences.share(room / admission.activeChannels)
     }
-    guard partitions[number].waitingBytes + bytes <= limits.waitingBytesMax else {
-      return "The partition's queue has \(limits.waitingBytesMax) bytes; nothing was done."
-    }
-    guard waitingBytes + bytes <= limits.waitingBytesTotalMax else {
-      return "The queues have \(limits.waitingBytesTotalMax) bytes; nothing was done."
-    }
+    guard partitions[number].waitingBytes + bytes <= limits.waitingBytesMax else { return sentences.bytes }
+    guard waitingBytes + bytes <= limits.waitingBytesTotalMax else { return sentences.bytesTotal }
     return nil
   }
 

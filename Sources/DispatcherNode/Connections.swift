@@ -16,6 +16,10 @@ struct Connections {
     fileprivate var malformedSecond: Int64 = 0
 
     fileprivate init(_ id: UnsafeRawBufferPointer) { self.id = Array(id) }
+
+    fileprivate func has(_ id: UnsafeRawBufferPointer) -> Bool {
+      self.id.count == id.count && self.id.elementsEqual(id)
+    }
   }
 
   /// Bytes of replies that may wait for one connection, and for all.
@@ -32,20 +36,25 @@ struct Connections {
   /// As of the last look.
   private var outstandingTotal = 0
 
-  var count: Int { byHash.count }
+  /// The one that was found last: messages come, and replies go, several at a time.
+  private var latest: Connection?
 
-  /// The connection with this name. Names are bytes that the peer may choose, so two may hash alike.
+  /// The connection with this name.
   mutating func find(_ id: UnsafeRawBufferPointer, now: Int64) -> Connection {
+    let found = latest.flatMap { $0.has(id) ? $0 : nil } ?? lookUp(id)
+    found.heardAt = now
+    latest = found
+    return found
+  }
+
+  /// Names are bytes that the peer may choose, so two may hash alike.
+  private mutating func lookUp(_ id: UnsafeRawBufferPointer) -> Connection {
     var hash = XXH64.hash(id)
     while let known = byHash[hash] {
-      if known.id.count == id.count, known.id.elementsEqual(id) {
-        known.heardAt = now
-        return known
-      }
+      if known.has(id) { return known }
       hash &+= 1
     }
     let new = Connection(id)
-    new.heardAt = now
     byHash[hash] = new
     return new
   }
@@ -77,6 +86,7 @@ struct Connections {
     let gone = byHash.filter {
       now - $0.value.heardAt > Self.forgetMilliseconds && $0.value.outstanding.count == 0
     }
+    latest = nil
     // Of names that hash alike the later could not be found without the earlier; it is made anew.
     for hash in gone.keys { byHash[hash] = nil }
   }

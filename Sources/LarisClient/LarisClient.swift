@@ -21,8 +21,8 @@ import ZeroMQ
 /// ```
 ///
 /// Every attempt of a request has the same id and the same bytes, so it takes effect once however
-/// often it is sent. Between attempts it rests: for what the reply asks for, and a pause that doubles
-/// and is half drawn at random. One dispatcher of the list has the connection at a time; when it can't
+/// often it is sent. Between attempts it rests: for what the reply asks for, and a pause that begins as
+/// long, doubles and is half drawn at random. One dispatcher of the list has the connection at a time; when it can't
 /// be reached or falls silent, the next one is sent what has no answer yet.
 ///
 /// The connection is made in the background, and again when it breaks. Use a client from one thread at
@@ -41,7 +41,8 @@ public final class LarisClient {
     /// less, so that the dispatcher's word arrives first. One with a longer deadline may take half a
     /// second more than that.
     public var attemptMilliseconds: Int64 = 2_500
-    /// What the first pause between two attempts is drawn from. It doubles up to the most.
+    /// What the first pause between two attempts is drawn from, where the reply asks for no longer one. It
+    /// doubles up to the most.
     public var backoffMilliseconds: Int64 = 50
     public var backoffMillisecondsMax: Int64 = 2_000
     /// For requests that name none; at most 32 bytes.
@@ -130,13 +131,13 @@ public final class LarisClient {
     settings.backoffMilliseconds = options.backoffMilliseconds
     settings.backoffMillisecondsMax = options.backoffMillisecondsMax
     settings.requestsPerMessageMax = WireLimits.requestsPerMessageMax
-    for dispatcher in dispatchers {
-      do { _ = try Pipeline(dispatcher: dispatcher, context: context) } catch { throw .address(dispatcher) }
-    }
-    do {
+    do throws(Pipeline.Failure) {
       return try Pipeline(dispatchers: dispatchers, context: context, options: settings)
     } catch {
-      throw .options("no connection can be made: \(error)")
+      switch error {
+      case .address(let text): throw .address(text)
+      case .socket: throw .options("\(error)")
+      }
     }
   }
 

@@ -1,6 +1,7 @@
 import Bytes
 import Cluster
 import Marketplace
+import Wire
 
 /// Whether every answer that clients recorded is in the cluster, once, and the same.
 ///
@@ -128,19 +129,19 @@ package struct HistoryAudit {
 
   /// - Parameter reply: the cluster's to `GetRequest`; nil: there was none.
   package mutating func told(_ question: Question, _ reply: UnsafeRawBufferPointer?) {
-    guard let reply, let facts = try? ReplyFacts(reply) else {
+    guard let reply, let peek = try? ReplyPeek(reply) else {
       return find(.unasked, "\(question.place): no answer that can be read")
     }
-    switch (facts.outcome, facts.code) {
+    switch (peek.outcome, peek.code) {
     case (.no, Self.unknownRequest): toldNothing(question)
     case (.done, _):
-      guard let told = facts.told, let inner = try? ReplyFacts(told) else {
-        return find(.unasked, "\(question.place): the answer tells no reply")
-      }
+      guard let told = peek.told.map({ UnsafeRawBufferPointer(rebasing: reply[$0]) }),
+        let inner = try? ReplyPeek(told)
+      else { return find(.unasked, "\(question.place): the answer tells no reply") }
       toldReply(question, inner, hash: XXH64.hash(told))
     case (_, Self.requestIDTooOld): tooOld += 1
     default:
-      find(.unasked, "\(question.place): the answer is \(facts.outcome.name), code \(facts.code)")
+      find(.unasked, "\(question.place): the answer is \(peek.outcome.name), code \(peek.code)")
     }
   }
 
@@ -153,7 +154,7 @@ package struct HistoryAudit {
     }
   }
 
-  private mutating func toldReply(_ question: Question, _ inner: ReplyFacts, hash: UInt64) {
+  private mutating func toldReply(_ question: Question, _ inner: ReplyPeek, hash: UInt64) {
     let record = question.record
     switch record.outcome {
     case .done, .no:
@@ -204,10 +205,9 @@ package struct HistoryAudit {
     findings[kind, default: Finding(kind: kind, count: 0, first: place)].count += count
   }
 
-  // Of the contract's `Code`.
-  private static let requestSealed: UInt16 = 20
-  private static let unknownRequest: UInt16 = 21
-  private static let requestIDTooOld: UInt16 = 151
+  private static let requestSealed = UInt32(Reason.requestSealed.rawValue)
+  private static let unknownRequest = UInt32(Reason.unknownRequest.rawValue)
+  private static let requestIDTooOld = UInt32(DeliveryCode.requestIDTooOld.rawValue)
 }
 
 /// Orders by partition and sequence number: a bit each, in pages of 8 KiB.

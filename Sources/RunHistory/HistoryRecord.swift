@@ -1,6 +1,7 @@
 import Bytes
 import Cluster
 import Marketplace
+import Wire
 
 /// The end of one request, as the client that sent it saw it: 64 bytes (docs/FORMATS.md).
 package struct HistoryRecord: Equatable, Sendable {
@@ -27,22 +28,7 @@ package struct HistoryRecord: Equatable, Sendable {
     }
   }
 
-  /// Raw values are the contract's `Outcome`.
-  package enum Outcome: UInt8, CaseIterable, Sendable {
-    case done = 1
-    case no, notExecuted, unknown
-
-    package var isFinal: Bool { self == .done || self == .no }
-
-    package var name: String {
-      switch self {
-      case .done: "done"
-      case .no: "no"
-      case .notExecuted: "not executed"
-      case .unknown: "unknown"
-      }
-    }
-  }
+  package typealias Outcome = Wire.Outcome
 
   /// Where the request went, so that it can be asked for there.
   package enum Key: Equatable, Sendable {

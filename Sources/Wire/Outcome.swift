@@ -1,9 +1,21 @@
-/// `Reply.outcome`.
-package enum Outcome: UInt8, Sendable {
+/// `Reply.outcome`. Raw values are the contract's.
+package enum Outcome: UInt8, Sendable, CaseIterable {
   case done = 1
   case no = 2
   case notExecuted = 3
   case unknown = 4
+
+  /// No other answer to the same request can follow.
+  package var isFinal: Bool { self == .done || self == .no }
+
+  package var name: String {
+    switch self {
+    case .done: "done"
+    case .no: "no"
+    case .notExecuted: "not executed"
+    case .unknown: "unknown"
+    }
+  }
 }
 
 /// Codes of an attempt that the rules never judged. Raw values are the contract's `Code`.

@@ -46,7 +46,8 @@ package struct Tag {
 /// Source: protobuf.dev, "Encoding".
 package struct ProtobufReader {
   private let bytes: UnsafeRawBufferPointer
-  private var offset = 0
+  /// Where the next field begins.
+  package private(set) var offset = 0
 
   package init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 

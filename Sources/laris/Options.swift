@@ -17,11 +17,7 @@ struct ClusterOptions: ParsableArguments {
   @Option(help: "How long to try, in seconds.")
   var timeout: Double = 10
 
-  var dispatchers: [String] {
-    let environment = ProcessInfo.processInfo.environment["LARIS_DISPATCHER"] ?? ""
-    let given = (dispatcher.isEmpty ? [environment] : dispatcher).flatMap { $0.split(separator: ",") }
-    return given.isEmpty ? ["tcp://127.0.0.1:12120"] : given.map(String.init)
-  }
+  var dispatchers: [String] { LarisClient.dispatchers(named: dispatcher) }
 
   func client(deadlineSeconds: Double? = nil) throws -> LarisClient {
     guard timeout > 0, timeout <= 86_400 else {

@@ -13,6 +13,7 @@ final class Client {
   }
 
   private var core: ClientCore
+  /// In milliseconds, as everything here; the core's clock has microseconds.
   var now: Int64 = 1_000
   var isUp = true
   private(set) var sent: [Message] = []
@@ -20,6 +21,8 @@ final class Client {
   /// In the order in which they were over.
   private(set) var order: [Int] = []
   private var connection: UInt64
+  private var submittedAt: [Int: Int64] = [:]
+  private var taken: [ClientCore.Finished] = []
 
   init(dispatchers: Int = 1, seed: UInt64 = 1, _ change: (inout ClientCore.Options) -> Void = { _ in }) {
     var options = ClientCore.Options()
@@ -34,25 +37,28 @@ final class Client {
   var count: Int { core.count }
   var dispatcher: Int { core.dispatcher }
   var connections: UInt64 { core.connection }
-  var nextDueAt: Int64? { core.nextDueAt }
+  var nextDueAt: Int64? { core.nextDueAt.map { $0 / 1_000 } }
 
   /// The bytes are the number, `size` of them.
   func submit(_ number: Int, size: Int = 8, silence: Int64? = nil) {
     var bytes = [UInt8](repeating: 0, count: size)
     for place in 0..<min(8, size) { bytes[place] = UInt8(truncatingIfNeeded: number >> (8 * place)) }
-    core.submit(Self.id(number), bytes, silenceMilliseconds: silence, now: now)
+    bytes.withUnsafeBytes {
+      core.submit(Self.id(number), $0, silenceMilliseconds: silence, now: 1_000 * now)
+    }
+    submittedAt[number] = now
   }
 
   /// Sends what is to be sent, as the shell does.
   func flush() {
     connection = core.connection
     while core.prepareMessage() {
-      guard isUp else { return core.connection(isUp: false, now: now) }
+      guard isUp else { return core.connection(isUp: false, now: 1_000 * now) }
       let requests = (0..<core.frames).map { frame in
         core.frame(frame).prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
       }
       sent.append(Message(at: now, dispatcher: core.dispatcher, requests: requests))
-      core.sent(now: now)
+      core.sent(now: 1_000 * now)
     }
   }
 
@@ -82,15 +88,15 @@ final class Client {
       writer.field(2, varint: UInt64(word.outcome))
       writer.field(3, varint: UInt64(word.code))
       writer.field(7, varint: UInt64(word.retry))
-      core.take(writer.bytes, now: now)
+      core.take(writer.bytes, now: 1_000 * now)
     }
-    core.endMessage(now: now)
+    core.endMessage(now: 1_000 * now)
     collect()
   }
 
   func hear(bytes: [UInt8]) {
-    bytes.withUnsafeBytes { core.take($0, now: now) }
-    core.endMessage(now: now)
+    bytes.withUnsafeBytes { core.take($0, now: 1_000 * now) }
+    core.endMessage(now: 1_000 * now)
     collect()
   }
 
@@ -104,11 +110,21 @@ final class Client {
   }
 
   func step() {
-    if core.count > 0 { core.connection(isUp: isUp, now: now) }
-    core.tick(now: now)
+    if core.count > 0 { core.connection(isUp: isUp, now: 1_000 * now) }
+    core.tick(now: 1_000 * now)
     flush()
     collect()
   }
+
+  /// How long a request took that is over.
+  func milliseconds(_ number: Int) -> Int64? {
+    guard let over = finished[number], let began = submittedAt[number] else { return nil }
+    return over.endedAt / 1_000 - began
+  }
+
+  func takeLate() -> [[UInt8]] { core.takeLate() }
+  var requestsSent: Int { core.requestsSent }
+  var attemptsSent: Int { core.attemptsSent }
 
   /// Requests of all messages since the last call.
   func takeSent() -> [Message] {
@@ -117,7 +133,8 @@ final class Client {
   }
 
   private func collect() {
-    for over in core.takeFinished() {
+    core.takeFinished(into: &taken)
+    for over in taken {
       let number = Self.number(over.id)
       finished[number] = over
       order.append(number)

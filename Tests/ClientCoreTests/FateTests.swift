@@ -79,7 +79,7 @@ struct FateTests {
     #expect(over.fate == fate)
     #expect(over.isGivenUp)
     #expect(over.attempts > 1)
-    #expect(over.milliseconds <= 5_010)
+    #expect(try #require(client.milliseconds(1)) <= 5_010)
     #expect((over.reply == nil) == (script == [.silence]))
   }
 
@@ -174,6 +174,79 @@ struct FateTests {
     #expect(client.takeSent().count == 2)
     client.hear(.malformed(1))
     #expect(client.finished[1]?.fate == .unknown)
+  }
+
+  @Test func `a client that does not retry refusals hears of them at once, but asks on where it doubts`()
+    throws
+  {
+    let client = Client {
+      $0.retriesRefusals = false
+      $0.silenceMilliseconds = 1_000
+    }
+    for number in 1...3 { client.submit(number) }
+    client.flush()
+    _ = client.takeSent()
+    client.hear(.busy(1))
+    let over = try #require(client.finished[1])
+    #expect(over.fate == .notExecuted)
+    #expect(!over.isGivenUp)
+    #expect(over.peek?.retryAfterMilliseconds == 50)
+    client.hear(.noAnswer(2))
+    client.pass(1_010)
+    client.hear(.busy(2), .busy(3))
+    #expect(client.finished[2] == nil, "its first attempt may have had an effect")
+    #expect(client.finished[3] == nil, "its first attempt was not answered")
+    client.pass(2_000)
+    client.hear(.done(2), .busy(3), .no(3))
+    #expect(client.finished[2]?.fate == .done)
+    #expect(client.finished[3]?.fate == .no)
+  }
+
+  @Test func `what comes for nobody is kept where somebody asks for it`() throws {
+    let client = Client {
+      $0.keepsLateReplies = true
+      $0.silenceMilliseconds = 1_000
+    }
+    client.submit(1)
+    client.flush()
+    client.pass(1_010)
+    client.hear(.done(1))
+    #expect(client.takeLate().isEmpty)
+    client.hear(.no(1))
+    client.hear(bytes: [0xFF])
+    let late = client.takeLate()
+    #expect(late.count == 2)
+    let peek = try #require(late.first).withUnsafeBytes { try ReplyPeek($0) }
+    #expect(peek.id == Client.id(1))
+    #expect(peek.outcome == .no)
+    #expect(client.takeLate().isEmpty)
+    let deaf = Client()
+    deaf.hear(.done(1))
+    #expect(deaf.takeLate().isEmpty)
+  }
+
+  @Test func `how often it was sent, when first, and what nobody answered is told`() throws {
+    let client = Client { $0.silenceMilliseconds = 1_000 }
+    client.isUp = false
+    client.submit(1)
+    client.flush()
+    client.pass(500)
+    #expect(client.requestsSent == 0)
+    client.isUp = true
+    client.pass(10)
+    client.pass(1_010)
+    client.submit(2)
+    client.flush()
+    #expect(client.requestsSent == 2)
+    #expect(client.attemptsSent == 3)
+    client.hear(.done(1), .no(2))
+    let over = try #require(client.finished[1])
+    #expect(over.attempts == 2)
+    #expect(over.unanswered == 1)
+    #expect(over.sentAt == 1_510_000)
+    #expect(over.endedAt == 2_520_000)
+    #expect(over.peek?.outcome == .done)
+    #expect(client.finished[2]?.unanswered == 0)
   }
 
   /// A reply that is still under way when its request is given up must not be taken for that of a

@@ -24,9 +24,62 @@ struct SendingTests {
       client.hear(.busy(1, retry: UInt32(max(1, asked))))
       while client.sent.isEmpty, client.now < at + 10_000 { client.pass(1) }
       let pause = client.now - at - max(1, asked)
-      let whole = min(1_600, Int64(100) << Int64(attempt))
+      let whole = min(1_600, max(100, asked) << Int64(attempt))
       #expect(pause >= whole / 2 && pause <= whole + 1, "seed \(seed), attempt \(attempt): \(pause)")
     }
+  }
+
+  /// Whatever it is told to wait, 50 ms of a full queue or a second of a full disk. The shortest draws of all
+  /// would make 15 attempts.
+  @Test(arguments: UInt64(1)...50) func `a partition that is away for ten seconds is asked a few times`(
+    seed: UInt64
+  ) throws {
+    for retry: UInt32 in [20, 50, 100, 200, 500, 1_000] {
+      let client = Client(seed: seed)
+      client.submit(1)
+      client.flush()
+      var attempts = 0
+      var gaps: [Int64] = []
+      var before = client.now
+      while client.now < 11_000 {
+        if !client.takeSent().isEmpty {
+          attempts += 1
+          gaps.append(client.now - before)
+          before = client.now
+          client.hear(.busy(1, retry: retry))
+        }
+        client.pass(10)
+      }
+      #expect(attempts <= 15, "seed \(seed), retry after \(retry): \(attempts)")
+      #expect(
+        gaps.dropFirst().allSatisfy { $0 >= Int64(retry) }, "seed \(seed), retry after \(retry): \(gaps)")
+      // And once it is back, it is served soon.
+      while client.takeSent().isEmpty, client.now < 20_000 { client.pass(10) }
+      #expect(client.now <= 11_000 + Int64(retry) + 2_010, "seed \(seed), retry after \(retry)")
+      client.hear(.done(1))
+      #expect(client.finished[1]?.fate == .done)
+    }
+  }
+
+  /// 2,000 requests a second for 1.4 seconds, each told to come back after 50 ms. Who does just that asks 14
+  /// times on average.
+  @Test func `those who wait for a partition soon cost less than those who come`() {
+    let client = Client(seed: 7)
+    var attempts = 0
+    var number = 0
+    while client.now < 2_400 {
+      for _ in 0..<20 {
+        number += 1
+        client.submit(number)
+      }
+      client.pass(10)
+      for message in client.takeSent() {
+        attempts += message.requests.count
+        client.hear(message.requests.map { .busy($0, retry: 50) })
+      }
+    }
+    #expect(number == 2_800)
+    #expect(attempts < 5 * number, "\(attempts) attempts of \(number) requests")
   }
 
   @Test func `pauses differ between clients`() {
@@ -292,7 +345,7 @@ struct SendingTests {
     var fates: Set<ClientCore.Fate> = []
     for (number, over) in client.finished {
       fates.insert(over.fate)
-      #expect(over.milliseconds <= 3_020, "seed \(seed), request \(number)")
+      #expect(try #require(client.milliseconds(number)) <= 3_020, "seed \(seed), request \(number)")
       switch over.fate {
       case .done, .no: #expect(executed[number] == over.fate, "seed \(seed), request \(number)")
       case .notExecuted: #expect(executed[number] == nil, "seed \(seed), request \(number)")

@@ -12,7 +12,7 @@ struct TimelineTests {
     for number in 0..<20_000 {
       now += Int64(random.pick(0...3))
       let at = now + (random.chance(90) ? 2_000 : Int64(random.pick(0...3_000)))
-      timeline.insert(Timeline.Entry(at: at, slot: number, age: 1))
+      timeline.insert(Timeline.Entry(at: at, slot: number))
       waiting.append(at)
       guard random.chance(2) else { continue }
       var taken: [Int64] = []

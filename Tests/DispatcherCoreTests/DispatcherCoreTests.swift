@@ -456,7 +456,7 @@ struct DeadlineTests {
     world.tick()
     let answered = try world.answered()
     #expect(answered.map(\.codes) == [[DeliveryCode.noAnswerInTime.number]])
-    #expect(answered[0].replies[0].outcome == Outcome.unknown.rawValue)
+    #expect(answered[0].replies[0].outcome == .unknown)
     #expect(answered[0].replies[0].id == id)
     #expect(world.counters.unknown == 1)
   }

@@ -36,7 +36,7 @@ extension EndToEndTests {
     let folder = try TestFolder()
     let program = """
       from laris.v1 import laris_pb2 as laris
-      from laris_client import Attempts, Fate, uuid7
+      from laris_client import Attempts, Client, Fate, uuid7
       DONE, NO, BUSY, MALFORMED = (1, 0, 0), (2, 6, 0), (3, 100, 50), (3, 104, 0)
       NO_ANSWER, TOO_OLD, LATER, SILENCE = (4, 150, 100), (4, 151, 0), (9, 222, 0), None
       def play(*words):
@@ -58,6 +58,13 @@ extension EndToEndTests {
           assert play(*words) == fate, (words, play(*words))
       large = Attempts(laris.Request(request_id=uuid7(), channel="x" * (1 << 20)).SerializeToString())
       assert large.outcome.fate == Fate.NOT_EXECUTED and large.reply.code == laris.TOO_LARGE
+      client = Client(["tcp://127.0.0.1:9"])
+      for asked_ms in [0, 50, 200, 60_000]:
+          for rests in range(40):
+              whole_ms = min(2_000, max(50, asked_ms) << min(rests, 20))
+              wait_ms = 1_000 * client.wait_s(asked_ms, rests)
+              assert asked_ms + whole_ms / 2 <= wait_ms + 1e-6, (asked_ms, rests, wait_ms)
+              assert wait_ms <= asked_ms + whole_ms + 1e-6, (asked_ms, rests, wait_ms)
       print("sound")
       """
     try program.write(toFile: folder.path + "/ladder.py", atomically: true, encoding: .utf8)

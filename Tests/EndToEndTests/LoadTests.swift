@@ -169,6 +169,27 @@ extension EndToEndTests {
     #expect(cluster.stop() == 0)
   }
 
+  @Test func `a sale goes over the dispatcher that is there, of several`() throws {
+    let cluster = try TestCluster(workers: 1, partitions: 2)
+    let nobody = "tcp://127.0.0.1:\(try freePort())"
+    for dispatchers in [
+      ["--dispatcher", nobody, "--dispatcher", cluster.services],
+      ["--dispatcher", "\(nobody),\(cluster.services)"],
+    ] {
+      let run = try cluster.loadtest(
+        ["run", "--seconds", "1", "--in-flight", "50", "--shops", "5", "--connections", "2", "--json"]
+          + dispatchers)
+      #expect(run.exit == 0, "\(run.errors)")
+      let sale = try Sale(run)
+      #expect(sale.done > 0)
+      #expect(sale.done == sale.orders)
+    }
+    let wrong = try Run.program("laris-loadtest", ["run", "--dispatcher", "tcp://127.0.0.1:9,nonsense"])
+    #expect(wrong.exit == 64)
+    #expect(wrong.errors.contains("nonsense is no address"), "\(wrong.errors)")
+    #expect(cluster.stop() == 0)
+  }
+
   @Test func `a threshold that does not hold is said so, with exit code 99`() throws {
     let cluster = try TestCluster(workers: 1, partitions: 2)
     for (arguments, sentence) in [

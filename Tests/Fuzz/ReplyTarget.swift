@@ -7,7 +7,7 @@ import SwiftProtobuf
 import TestSupport
 import Wire
 
-/// A reply, as a load generator peeks at it, against SwiftProtobuf.
+/// A reply, as clients peek at it, against SwiftProtobuf.
 struct ReplyTarget: FuzzTarget {
   let name = "reply"
   let about = "a reply: ReplyPeek against SwiftProtobuf"
@@ -49,13 +49,33 @@ struct ReplyTarget: FuzzTarget {
     try require(id == (message.requestID.count == 16 ? message.requestID : nil), "another id")
     try require(peek.code == UInt32(truncatingIfNeeded: message.code.rawValue), "another code")
     try require(peek.retryAfterMilliseconds == message.retryAfterMilliseconds, "another time to wait")
-    if (0...255).contains(message.outcome.rawValue), peek.outcome != 255 {
-      try require(Int(peek.outcome) == message.outcome.rawValue, "another outcome")
+    let outcome = UInt8(exactly: message.outcome.rawValue).flatMap(Outcome.init(rawValue:)) ?? .unknown
+    try require(peek.outcome == outcome, "another outcome")
+    // Where a result stands twice, the last that was whole; SwiftProtobuf looks at the last alone, or
+    // puts the two together.
+    switch message.result {
+    case .orderPlaced(let placed)?:
+      if placed.orderID.count == 16 {
+        try require(peek.order.map { Data($0.bytes) } == placed.orderID, "another order")
+      }
+      if placed.total != 0 { try require(peek.owed == placed.total, "another total") }
+    case .paymentSettled(let settled)?:
+      if settled.orderID.count == 16 {
+        try require(peek.order.map { Data($0.bytes) } == settled.orderID, "another order")
+      }
+      if let settlement = UInt8(exactly: settled.settlement.rawValue).flatMap(Settlement.init(rawValue:)) {
+        try require(peek.settlement == settlement, "another settlement")
+      }
+    case .resolved(let resolved)?:
+      if resolved.hasReply { try require(peek.told != nil, "no reply is told") }
+    default: break
     }
-    // The last order that was whole; SwiftProtobuf looks at the last alone.
-    if case .orderPlaced(let placed)? = message.result, placed.orderID.count == 16 {
-      try require(peek.order.map { Data($0.bytes) } == placed.orderID, "another order")
+    if let told = peek.told {
+      try require(told.lowerBound >= 0 && told.upperBound <= bytes.count, "told from beyond the bytes")
+      _ = try? ReplyPeek(UnsafeRawBufferPointer(rebasing: bytes[told]))
     }
-    return "ok \(peek.outcome) \(size(peek.code)) \(peek.order != nil) \(id != nil)"
+    return
+      "ok \(peek.outcome) \(size(peek.code)) \(peek.order != nil) \(peek.settlement != nil) "
+      + "\(peek.told != nil) \(id != nil)"
   }
 }

@@ -233,14 +233,40 @@ struct ReplyTests {
       }
       let peek = try peek(bytes)
       #expect(peek.id == id)
-      #expect(peek.outcome == UInt8(meant.outcome.rawValue))
+      #expect(Int(peek.outcome.rawValue) == meant.outcome.rawValue)
       #expect(peek.code == UInt32(meant.code.rawValue))
       #expect(peek.retryAfterMilliseconds == 0)
-      if case .orderPlaced(let order, _, _) = answer {
+      switch answer {
+      case .orderPlaced(let order, let total, _):
         #expect(peek.order == order)
-      } else {
-        #expect(peek.order == nil)
+        #expect(peek.owed == total)
+      case .paymentSettled(let payment):
+        #expect(peek.order == payment.order)
+        #expect(peek.owed == payment.outstanding)
+        #expect(peek.settlement == payment.settlement)
+      case .orderChanged(let order, _, _, _, _): #expect(peek.order == order)
+      default: #expect(peek.order == nil)
       }
+      if case .paymentSettled = answer {} else { #expect(peek.settlement == nil) }
+      #expect(peek.told == nil)
+    }
+  }
+
+  @Test func `a reply that tells another one's reply says where that stands`() throws {
+    var values = RandomValues(seed: 5)
+    for _ in 0..<500 {
+      let inner = reply(answer(&values))
+      let outer = try Laris_Reply.with {
+        $0.requestID = Data(RequestID(high: 1, low: 2).bytes)
+        $0.outcome = .done
+        $0.resolved.reply = try Laris_Reply(serializedBytes: inner)
+      }
+      let bytes: [UInt8] = try outer.serializedBytes()
+      let peek = try peek(bytes)
+      let told = try #require(peek.told)
+      #expect(try Laris_Reply(serializedBytes: Array(bytes[told])) == outer.resolved.reply)
+      #expect(peek.id == RequestID(high: 1, low: 2))
+      #expect(peek.order == nil, "that of the reply within")
     }
   }
 
@@ -264,7 +290,7 @@ struct ReplyTests {
       let peek = try peek(bytes)
       #expect(peek.id == id)
       #expect(peek.code == UInt32(code.rawValue))
-      #expect(peek.outcome == code.outcome.rawValue)
+      #expect(peek.outcome == code.outcome)
       #expect(peek.retryAfterMilliseconds == code.retryAfterMilliseconds ?? 0)
     }
   }

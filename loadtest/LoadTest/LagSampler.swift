@@ -20,10 +20,12 @@ package final class LagSampler: Sendable {
   }
   private let state = Mutex(State())
 
-  package init(dispatcher: String) {
+  package init(dispatchers: [String]) {
     let began = Date()
     let thread = Thread { [self] in
-      guard let client = try? LarisClient(dispatcher: dispatcher, budgetMilliseconds: 1_000) else { return }
+      var options = LarisClient.Options()
+      options.budgetMilliseconds = 1_000
+      guard let client = try? LarisClient(dispatchers: dispatchers, options: options) else { return }
       while !state.withLock({ $0.isStopping }) {
         if let entries = Self.lag(client) {
           let sample = Sample(seconds: Date().timeIntervalSince(began), entries: entries)

@@ -13,7 +13,7 @@ import ZeroMQ
 /// nobody else. Every request is tried again with its id until its answer is final.
 package final class Replay {
   package struct Options: Sendable {
-    package var dispatcher = "tcp://127.0.0.1:12120"
+    package var dispatchers = ["tcp://127.0.0.1:12120"]
     package var run: RunID
     package var channel = "replay"
     package var inFlight = 512
@@ -25,12 +25,12 @@ package final class Replay {
   }
 
   package enum Failure: Error, CustomStringConvertible {
-    case address(String)
+    case client(Pipeline.Failure)
     case runTooOld(RunID)
     case badReply(String)
     package var description: String {
       switch self {
-      case .address(let text): "\(text) is no address; it should look like tcp://127.0.0.1:12120"
+      case .client(let failure): "\(failure)"
       case .runTooOld(let run):
         "run \(run) is more than 24 hours old, so a cluster can't tell its requests any more; leave out --run-id"
       case .badReply(let text): "a reply can't be read: \(text)"
@@ -67,14 +67,14 @@ package final class Replay {
     var pipelineOptions = Pipeline.Options()
     pipelineOptions.budgetMilliseconds = options.budgetMilliseconds
     pipelineOptions.silenceMilliseconds = 1_000
-    pipeline = try Self.connect(options.dispatcher, pipelineOptions)
+    pipeline = try Self.connect(options.dispatchers, pipelineOptions)
   }
 
-  private static func connect(_ dispatcher: String, _ options: Pipeline.Options) throws(Failure) -> Pipeline {
-    do {
-      return try Pipeline(dispatcher: dispatcher, context: ZeroMQContext(), options: options)
-    } catch {
-      throw .address(dispatcher)
+  private static func connect(
+    _ dispatchers: [String], _ options: Pipeline.Options
+  ) throws(Failure) -> Pipeline {
+    do { return try Pipeline(dispatchers: dispatchers, context: ZeroMQContext(), options: options) } catch {
+      throw .client(error)
     }
   }
 
@@ -163,7 +163,7 @@ package final class Replay {
     RequestEncoder.write(
       id: id, channel: options.channel, deadlineMilliseconds: 0, command, into: &writer)
     numbers[id] = index
-    pipeline.submit(id, Array(writer.bytes))
+    pipeline.submit(id, writer.bytes)
   }
 
   private func command(_ action: TraceAction) -> Command? {

@@ -15,7 +15,8 @@ import ZeroMQ
 /// several connections, each with a thread of its own.
 package final class Sale {
   package struct Options: Sendable {
-    package var dispatcher = "tcp://127.0.0.1:12120"
+    /// One has the connection at a time; where it can't be reached or says nothing, the next one.
+    package var dispatchers = ["tcp://127.0.0.1:12120"]
     package var seconds: Double = 60
     /// nil: 2,000 in a closed loop; in an open one what five seconds of its highest rate need.
     package var inFlight: Int?
@@ -37,12 +38,12 @@ package final class Sale {
   }
 
   package enum Failure: Error, CustomStringConvertible {
-    case address(String)
+    case client(Pipeline.Failure)
     case setup(String)
     case history(String)
     package var description: String {
       switch self {
-      case .address(let text): "\(text) is no address; it should look like tcp://127.0.0.1:12120"
+      case .client(let failure): "\(failure)"
       case .setup(let text): "the marketplace could not be set up: \(text)"
       case .history(let text): text
       }
@@ -57,8 +58,12 @@ package final class Sale {
   package init(_ options: Options) throws(Failure) {
     self.options = options
     context = ZeroMQContext(ioThreads: Int32(min(4, options.connections)))
-    do { _ = try SaleGenerator.connect(options.dispatcher, context) } catch {
-      throw .address(options.dispatcher)
+    _ = try connect()
+  }
+
+  private func connect() throws(Failure) -> Pipeline {
+    do { return try Pipeline(dispatchers: options.dispatchers, context: context) } catch {
+      throw .client(error)
     }
   }
 
@@ -77,10 +82,7 @@ package final class Sale {
 
   /// Registers the shops and puts their SKUs. A shop that is there already is fine.
   package func setUp(progress: (_ done: Int, _ of: Int) -> Void) throws(Failure) {
-    var pipeline: Pipeline
-    do { pipeline = try Pipeline(dispatcher: options.dispatcher, context: context) } catch {
-      throw .address(options.dispatcher)
-    }
+    var pipeline = try connect()
     let run = RunID.fresh()
     let total = options.model.shops * (1 + options.model.skusPerShop)
     var number = 0
@@ -90,11 +92,12 @@ package final class Sale {
       while pipeline.count > limit {
         for finished in pipeline.poll(milliseconds: 20) {
           over += 1
-          guard let bytes = finished.reply, !finished.isGivenUp,
-            let peek = try? bytes.withUnsafeBytes({ try ReplyPeek($0) })
-          else { throw .setup("no answer within 30 s; is a cluster at \(options.dispatcher)?") }
+          guard let peek = finished.peek, !finished.isGivenUp else {
+            throw .setup(
+              "no answer within 30 s; is a cluster at \(options.dispatchers.joined(separator: ", "))?")
+          }
           let isKnown = peek.code == UInt32(Reason.shopExists.rawValue)
-          guard peek.outcome == Outcome.done.rawValue || isKnown else {
+          guard peek.outcome == .done || isKnown else {
             throw .setup("a command was refused with code \(peek.code)")
           }
         }
@@ -110,7 +113,7 @@ package final class Sale {
       var writer = ByteWriter(capacity: 128)
       RequestEncoder.write(
         id: id, channel: "loadtest", deadlineMilliseconds: 0, command, into: &writer)
-      pipeline.submit(id, Array(writer.bytes))
+      pipeline.submit(id, writer.bytes)
       try turn(&pipeline, below: 2_000)
     }
     for shop in 1...options.model.shops {
@@ -150,9 +153,8 @@ package final class Sale {
 
   /// The cluster's status, once its count of orders rests: workers report it twice a second.
   private func standing() throws(Failure) -> Laris_ClusterStatus {
-    guard let client = try? LarisClient(dispatcher: options.dispatcher) else {
-      throw .address(options.dispatcher)
-    }
+    let client: LarisClient
+    do { client = try LarisClient(dispatchers: options.dispatchers) } catch { throw .history("\(error)") }
     var request = Laris_Request()
     request.getStatus = Laris_GetStatus()
     var before: UInt64?
@@ -180,10 +182,10 @@ package final class Sale {
     try beginHistory(seed: options.model.seed)
     var summary = SaleSummary()
     summary.run = run.description
-    let lag = LagSampler(dispatcher: options.dispatcher)
+    let lag = LagSampler(dispatchers: options.dispatchers)
     defer { lag.stop() }
     let boards = (0..<options.connections).map { _ in SaleGenerator.Board() }
-    let beganAt = SaleGenerator.now()
+    let beganAt = Pipeline.now()
     let epoch = Int64(Date().timeIntervalSince1970 * 1_000_000)
     for (connection, board) in boards.enumerated() {
       start(plan(connection, beganAt: beganAt, epoch), board)
@@ -213,12 +215,15 @@ package final class Sale {
   private func plan(_ connection: Int, beganAt: Int64, _ epoch: Int64) -> SaleGenerator.Plan {
     var model = options.model
     model.run = run.id.low ^ run.id.high
+    var client = Pipeline.Options()
+    client.silenceMilliseconds = Int64(options.silenceSeconds * 1_000)
+    client.budgetMilliseconds = Int64(options.budgetSeconds * 1_000)
+    client.retriesRefusals = options.retries
+    client.keepsLateReplies = true
     return SaleGenerator.Plan(
-      dispatcher: options.dispatcher, model: model, profile: options.profile, seconds: options.seconds,
-      slots: slots, retries: options.retries,
-      silenceMicroseconds: Int64(options.silenceSeconds * 1_000_000),
-      budgetMicroseconds: Int64(options.budgetSeconds * 1_000_000), connection: connection,
-      connections: options.connections, runBits: (run.id.low ^ run.id.high << 30) & (1 << 34 - 1),
+      dispatchers: options.dispatchers, client: client, model: model, profile: options.profile,
+      seconds: options.seconds, slots: slots, connection: connection, connections: options.connections,
+      runBits: (run.id.low ^ run.id.high << 30) & (1 << 34 - 1),
       beganAt: beganAt, beganAtEpoch: epoch)
   }
 
@@ -248,7 +253,7 @@ package final class Sale {
     var next = 0
     while true {
       usleep(50_000)
-      let elapsed = Double(SaleGenerator.now() - beganAt) / 1_000_000
+      let elapsed = Double(Pipeline.now() - beganAt) / 1_000_000
       if first == nil { first = ThreadLoads() }
       if loads.isEmpty, elapsed >= options.seconds, let first { loads = ThreadLoads().since(first) }
       var isOver = true
@@ -283,9 +288,7 @@ package final class Sale {
     _ unknown: [HistoryRecord], _ progress: (Int, Int) -> Void
   ) -> SaleSummary.Resolutions {
     var resolutions = SaleSummary.Resolutions()
-    guard options.resolves, !unknown.isEmpty,
-      var pipeline = try? Pipeline(dispatcher: options.dispatcher, context: context)
-    else {
+    guard options.resolves, !unknown.isEmpty, var pipeline = try? connect() else {
       resolutions.unresolved = unknown.count
       return resolutions
     }
@@ -308,9 +311,9 @@ package final class Sale {
       for finished in pipeline.poll(milliseconds: 20) {
         guard var record = asked.removeValue(forKey: finished.id) else { continue }
         over += 1
-        if let told = finished.reply.flatMap({ Self.told($0, of: record) }) {
+        if let told = Self.told(finished, of: record) {
           record = told
-          if record.code == UInt16(Self.requestSealed) {
+          if record.code == UInt16(Reason.requestSealed.rawValue) {
             resolutions.sealed += 1
           } else {
             resolutions.executed += 1
@@ -326,18 +329,18 @@ package final class Sale {
     return resolutions
   }
 
-  private static let requestSealed = 20
-
-  /// What a reply to `Resolve` says of a request; nil: nothing.
-  private static func told(_ reply: [UInt8], of record: HistoryRecord) -> HistoryRecord? {
-    reply.withUnsafeBytes { bytes in
-      guard let facts = try? ReplyFacts(bytes), facts.outcome == .done, let told = facts.told,
-        let inner = try? ReplyFacts(told), inner.id == record.request, inner.outcome.isFinal
-      else { return nil }
+  /// What the answer to a `Resolve` says of a request; nil: nothing.
+  private static func told(_ asked: Pipeline.Finished, of record: HistoryRecord) -> HistoryRecord? {
+    guard asked.fate == .done, let told = asked.peek?.told, let reply = asked.reply else { return nil }
+    return reply.withUnsafeBytes { bytes in
+      let told = UnsafeRawBufferPointer(rebasing: bytes[told])
+      guard let inner = try? ReplyPeek(told), inner.id == record.request, inner.outcome.isFinal else {
+        return nil
+      }
       var resolution = record
       resolution.isResolution = true
       resolution.outcome = inner.outcome
-      resolution.code = inner.code
+      resolution.code = UInt16(clamping: inner.code)
       resolution.replyHash = XXH64.hash(told)
       if record.command == .place, inner.outcome == .done, let order = inner.order {
         resolution.key = .order(order)

@@ -1,35 +1,32 @@
 import Bytes
+import ClientCore
 import Cluster
-import Foundation
+import LarisClient
 import RunHistory
 import Synchronization
 import Wire
 import ZeroMQ
 
-/// One connection of a sale: plans, sends, waits, counts. One thread's, which sleeps when there is
-/// nothing to do. A struct, so that nothing is checked for exclusive access at every step.
+/// One connection of a sale: plans, submits, counts. One thread's, which sleeps when there is nothing to
+/// do. A struct, so that nothing is checked for exclusive access at every step.
 ///
-/// A request that may have been executed, because its answer is *unknown* or did not come, goes again
-/// with its id until its answer is final or its budget is over.
+/// Its ``Pipeline`` sends, sends again, and knows how each request ended.
 struct SaleGenerator: ~Copyable {
   struct Plan: Sendable {
-    var dispatcher: String
+    var dispatchers: [String]
+    var client: Pipeline.Options
     var model: SaleModel.Options
     /// nil: closed loop.
     var profile: RateProfile?
     var seconds: Double
     /// Requests that can be in flight.
     var slots: Int
-    /// Whether *not executed* is tried again.
-    var retries: Bool
-    var silenceMicroseconds: Int64
-    var budgetMicroseconds: Int64
     /// Which connection this is, from 0, and how many there are: at most 64.
     var connection: Int
     var connections: Int
     /// Of the run, in the ids of its requests: 34 random bits.
     var runBits: UInt64
-    /// The start: on the steady clock and since the Unix epoch, in microseconds.
+    /// The start: on the pipeline's clock and since the Unix epoch, in microseconds.
     var beganAt: Int64
     var beganAtEpoch: Int64
   }
@@ -55,31 +52,20 @@ struct SaleGenerator: ~Copyable {
 
   private struct Slot {
     var draft = SaleModel.Draft(command: .place, number: 0)
-    var id = RequestID(high: 0, low: 0)
     var generation: UInt64 = 0
-    /// Microseconds of the steady clock: when it was due, taken up, and first sent.
+    /// When it was due.
     var plannedAt: Int64 = 0
-    var begunAt: Int64 = 0
-    var firstSentAt: Int64 = 0
-    var attempts = 0
-    /// An attempt may have taken effect.
-    var isInDoubt = false
-    /// Its last attempt was answered, and it waits for the next.
-    var isAnswered = false
-    var isUsed = false
-    var lastCode: UInt16 = 0
-    var lastHash: UInt64 = 0
   }
 
   private let plan: Plan
   private let board: Board
-  private let socket: Socket
+  private var pipeline: Pipeline
   private let history: HistoryWriter?
   private var model: SaleModel
   private var slots: [Slot]
-  /// Of each slot: when it needs attention if nothing comes; `max`: never.
-  private var dueAt: [Int64]
   private var free: [Int]
+  /// Slots of a closed loop whose client was told to wait before it asks for something else.
+  private var resting = Timeline()
   private var nextNumber: UInt64
   private var writer = ByteWriter(capacity: 512)
   private var records = ByteWriter(capacity: 80 << 10)
@@ -89,37 +75,20 @@ struct SaleGenerator: ~Copyable {
   /// The ends of requests that went out more than once, so that another answer is held against the first.
   private var repeatedEnds: [RequestID: HistoryRecord] = [:]
   private var repeatedIDs = Ring<RequestID>()
-  private var random = SystemRandomNumberGenerator()
+  /// What the pipeline had sent when the present second began.
+  private var sentBefore = 0
 
   init(
     _ plan: Plan, _ board: Board, history: HistoryWriter?, context: ZeroMQContext
-  ) throws(ZeroMQError) {
-    let socket = try Self.connect(plan.dispatcher, context)
+  ) throws(Pipeline.Failure) {
+    pipeline = try Pipeline(dispatchers: plan.dispatchers, context: context, options: plan.client)
     self.plan = plan
     self.board = board
     self.history = history
-    self.socket = socket
     model = SaleModel(plan.model)
     slots = Array(repeating: Slot(), count: plan.slots)
-    dueAt = Array(repeating: .max, count: plan.slots)
     free = Array((0..<plan.slots).reversed())
     nextNumber = UInt64(plan.connection)
-  }
-
-  static func connect(_ dispatcher: String, _ context: ZeroMQContext) throws(ZeroMQError) -> Socket {
-    let socket = try Socket(.dealer, in: context)
-    socket.setHighWaterMarks(send: 0, receive: 0)
-    socket.setImmediate()
-    socket.setReconnect(milliseconds: 20, max: 200)
-    try socket.connect(dispatcher)
-    return socket
-  }
-
-  /// Microseconds of a clock that never runs back.
-  static func now() -> Int64 {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1_000
   }
 
   // MARK: The loop
@@ -129,26 +98,16 @@ struct SaleGenerator: ~Copyable {
     let end = plan.beganAt + Int64(plan.seconds * 1_000_000)
     // What was planned for the last moment, or could not go out in time, has a second more.
     let lastSendAt = plan.profile == nil ? end : end + 1_000_000
-    var scanAt = plan.beganAt
-    var message = Message()
+    var finished: [Pipeline.Finished] = []
     while true {
-      var now = Self.now()
-      if now < lastSendAt { send(now: now) }
-      if now >= end, free.count == slots.count, now >= lastSendAt || isAllSent { break }
-      if socket.wait(milliseconds: pause(now: now, end: end)) {
-        now = Self.now()
-        // Not all at once: what is due must go out, too.
-        var count = 0
-        while count < 512, (try? socket.receive(into: &message)) == true {
-          take(message.bytes, now: now)
-          count += 1
-        }
-      }
-      if now >= scanAt {
-        scanAt = now + 10_000
-        attend(now: now)
-      }
+      let now = Pipeline.now()
+      while let rested = resting.takeDue(at: now) { free.append(rested.slot) }
       while now >= plan.beganAt + Int64(second.second + 1) * 1_000_000 { endSecond() }
+      if now < lastSendAt { send(now: now) }
+      if now >= end, free.count + resting.count == slots.count, now >= lastSendAt || isAllSent { break }
+      pipeline.poll(milliseconds: pause(now: now, end: end), into: &finished)
+      for index in finished.indices { take(finished[index]) }
+      for reply in pipeline.takeLate() { takeLate(reply) }
     }
     if let profile = plan.profile {
       let due = profile.due(at: Int64(plan.seconds * 1_000_000))
@@ -156,6 +115,7 @@ struct SaleGenerator: ~Copyable {
       if due > nextNumber { tally.neverSent = Int((due - nextNumber + stride - 1) / stride) }
     }
     endSecond()
+    tally.repeated = pipeline.attemptsSent - pipeline.requestsSent
     let (tally, unknown) = (tally, unknown)
     board.report.withLock {
       $0.tally = tally
@@ -170,6 +130,8 @@ struct SaleGenerator: ~Copyable {
       history.append(records.bytes)
       records.removeAll()
     }
+    second.sent = pipeline.requestsSent - sentBefore
+    sentBefore = pipeline.requestsSent
     let over = second
     second = SecondTally(second: over.second + 1)
     board.report.withLock {
@@ -211,169 +173,91 @@ struct SaleGenerator: ~Copyable {
       high: milliseconds << 16 | 0x7000 | plan.runBits >> 22,
       low: 2 << 62 | UInt64(plan.connection) << 56 | UInt64(slot) << 36 | (generation & 0x3FFF) << 22
         | plan.runBits & 0x3F_FFFF)
-    slots[slot] = Slot(
-      draft: model.next(nextNumber), id: id, generation: generation, plannedAt: plannedAt, begunAt: now,
-      isUsed: true)
+    let draft = model.next(nextNumber)
     nextNumber += UInt64(plan.connections)
-    transmit(slot, now: now)
+    slots[slot] = Slot(draft: draft, generation: generation, plannedAt: plannedAt)
+    writer.removeAll()
+    model.write(draft, id: id, into: &writer)
+    pipeline.submit(id, writer.bytes)
   }
 
-  private mutating func transmit(_ slot: Int, now: Int64) {
-    writer.removeAll()
-    model.write(slots[slot].draft, id: slots[slot].id, into: &writer)
-    slots[slot].isAnswered = false
-    let over = slots[slot].begunAt + plan.budgetMicroseconds
-    do {
-      try socket.send(writer.bytes)
-      dueAt[slot] = min(now + plan.silenceMicroseconds, over)
-    } catch {
-      // No connection yet, or none any more: soon again. Nothing left, so nothing is in doubt by it.
-      slots[slot].isAnswered = true
-      dueAt[slot] = min(now + 20_000, over)
-      return
+  private mutating func take(_ over: Pipeline.Finished) {
+    let slot = Int(over.id.low >> 36 & 0xF_FFFF)
+    let (draft, plannedAt) = (slots[slot].draft, slots[slot].plannedAt)
+    let outcome: SaleOutcome =
+      switch over.fate {
+      case .done: .done
+      case .no: .no
+      case .notExecuted: .notExecuted
+      case .unknown: .unknown
+      }
+    let code = UInt16(clamping: over.peek?.code ?? 0)
+    let microseconds = UInt64(min(max(1, over.endedAt - plannedAt), Int64(Latencies.longest)))
+    tally.record(draft.command, outcome, code: code, microseconds: microseconds)
+    tally.silent += over.unanswered
+    second.record(outcome, microseconds: microseconds)
+    if let sentAt = over.sentAt { count(lateness: sentAt - plannedAt) }
+    model.ended(
+      draft, outcome, order: over.peek?.order, owed: over.peek?.owed ?? 0, settlement: over.peek?.settlement)
+    if history != nil || outcome == .unknown || over.attempts > 1 {
+      keep(record(over, draft, plannedAt: plannedAt, outcome, code: code), attempts: over.attempts)
     }
-    slots[slot].attempts += 1
-    if slots[slot].attempts > 1 {
-      tally.repeated += 1
-      return
+    // A closed loop's client waits as it was told before it asks for something else.
+    if plan.profile == nil, outcome == .notExecuted, let wait = over.peek?.retryAfterMilliseconds, wait > 0 {
+      resting.insert(.init(at: over.endedAt + Int64(wait) * 1_000, slot: slot))
+    } else {
+      free.append(slot)
     }
-    slots[slot].firstSentAt = now
-    second.sent += 1
+  }
+
+  private mutating func count(lateness: Int64) {
     tally.sent += 1
-    let lateness = now - slots[slot].plannedAt
     guard plan.profile != nil else { return }
     if lateness > 5_000 { tally.late += 1 }
     tally.latest = max(tally.latest, lateness)
   }
 
-  /// Looks after what was not answered in time, and what waits for its next attempt.
-  private mutating func attend(now: Int64) {
-    var due: [Int] = []
-    dueAt.withUnsafeBufferPointer { dueAt in
-      for slot in 0..<dueAt.count where dueAt[slot] <= now { due.append(slot) }
-    }
-    // A slot's number means nothing: the oldest first.
-    let plannedAt = due.map { slots[$0].plannedAt }
-    for slot in zip(due, plannedAt).sorted(by: { $0.1 < $1.1 }).map(\.0) {
-      guard slots[slot].isUsed else {
-        release(slot)
-        continue
-      }
-      if !slots[slot].isAnswered {
-        slots[slot].isInDoubt = true
-        tally.silent += 1
-      }
-      if now - slots[slot].begunAt < plan.budgetMicroseconds {
-        transmit(slot, now: now)
-      } else {
-        end(
-          slot, slots[slot].isInDoubt ? .unknown : .notExecuted, code: slots[slot].lastCode,
-          hash: slots[slot].lastHash, nil, now: now)
-      }
-    }
-  }
-
-  private mutating func take(_ bytes: UnsafeRawBufferPointer, now: Int64) {
-    guard let facts = try? ReplyFacts(bytes), let id = facts.id else {
-      tally.stray += 1
-      return
-    }
-    let slot = Int(id.low >> 36 & 0xF_FFFF)
-    guard slot < slots.count, slots[slot].isUsed, slots[slot].id == id else {
-      return takeLate(facts, id, bytes, now: now)
-    }
-    let hash = history == nil && slots[slot].attempts < 2 ? 0 : XXH64.hash(bytes)
-    let canWait = facts.retryAfterMilliseconds > 0
-    switch facts.outcome {
-    case .done, .no: return end(slot, facts.outcome, code: facts.code, hash: hash, facts, now: now)
-    case .notExecuted:
-      // It says nothing of an attempt before it.
-      let isOver = slots[slot].isInDoubt ? !canWait : !canWait || !plan.retries
-      if isOver {
-        let outcome: SaleOutcome = slots[slot].isInDoubt ? .unknown : .notExecuted
-        return end(slot, outcome, code: facts.code, hash: hash, facts, now: now)
-      }
-    case .unknown:
-      slots[slot].isInDoubt = true
-      if !canWait { return end(slot, .unknown, code: facts.code, hash: hash, facts, now: now) }
-    }
-    slots[slot].lastCode = facts.code
-    slots[slot].lastHash = hash
-    slots[slot].isAnswered = true
-    // A factor of 1 to 1.5, so that what was refused together does not come back together.
-    let wait = Int64(facts.retryAfterMilliseconds) * 1_000
-    dueAt[slot] = min(
-      now + wait + Int64.random(in: 0...wait / 2, using: &random),
-      slots[slot].begunAt + plan.budgetMicroseconds)
-  }
-
   /// A reply to a request that has its end: another answer to one that was sent twice.
-  private mutating func takeLate(
-    _ facts: ReplyFacts, _ id: RequestID, _ bytes: UnsafeRawBufferPointer, now: Int64
-  ) {
+  private mutating func takeLate(_ bytes: [UInt8]) {
     tally.stray += 1
-    guard facts.outcome.isFinal, var record = repeatedEnds[id], !record.command.isRead else { return }
-    let hash = XXH64.hash(bytes)
+    guard let reply = try? bytes.withUnsafeBytes({ try ReplyPeek($0) }), reply.outcome.isFinal,
+      let id = reply.id, var record = repeatedEnds[id], !record.command.isRead
+    else { return }
+    let hash = bytes.withUnsafeBytes { XXH64.hash($0) }
+    let code = UInt16(clamping: reply.code)
     if record.outcome.isFinal, record.replyHash != hash, tally.contradictions.count < 10 {
       tally.contradictions.append(
         "\(record.command.name) \(id): \(record.outcome.name), code \(record.code), then "
-          + "\(facts.outcome.name), code \(facts.code)")
+          + "\(reply.outcome.name), code \(code)")
     }
     record.isRepeated = true
-    record.outcome = facts.outcome
-    record.code = facts.code
+    record.outcome = reply.outcome
+    record.code = code
     record.replyHash = hash
-    if record.command == .place, facts.outcome == .done, let order = facts.order {
+    if record.command == .place, reply.outcome == .done, let order = reply.order {
       record.key = .order(order)
     }
     write(record)
   }
 
-  private mutating func end(
-    _ slot: Int, _ outcome: SaleOutcome, code: UInt16, hash: UInt64, _ facts: ReplyFacts?, now: Int64
-  ) {
-    let command = slots[slot].draft.command
-    let microseconds = UInt64(min(max(1, now - slots[slot].plannedAt), Int64(Latencies.longest)))
-    tally.record(command, outcome, code: code, microseconds: microseconds)
-    second.record(outcome, microseconds: microseconds)
-    model.ended(
-      slots[slot].draft, outcome, order: facts?.order, owed: facts?.owed ?? 0,
-      settlement: facts?.settlement)
-    if history != nil || outcome == .unknown || slots[slot].attempts > 1 {
-      keep(record(slot, outcome, code: code, hash: hash, facts, now: now), attempts: slots[slot].attempts)
-    }
-    slots[slot].isUsed = false
-    // A closed loop's client waits as it was told before it asks for something else.
-    if plan.profile == nil, outcome == .notExecuted, let wait = facts?.retryAfterMilliseconds, wait > 0 {
-      dueAt[slot] = now + Int64(wait) * 1_000
-    } else {
-      release(slot)
-    }
-  }
-
-  private mutating func release(_ slot: Int) {
-    dueAt[slot] = .max
-    free.append(slot)
-  }
-
   // MARK: History
 
   private func record(
-    _ slot: Int, _ outcome: SaleOutcome, code: UInt16, hash: UInt64, _ facts: ReplyFacts?, now: Int64
+    _ over: Pipeline.Finished, _ draft: SaleModel.Draft, plannedAt: Int64, _ outcome: SaleOutcome,
+    code: UInt16
   ) -> HistoryRecord {
-    let ended = slots[slot]
-    let isPlaced = ended.draft.command == .place && outcome == .done
-    let placed: HistoryRecord.Key? = isPlaced ? facts?.order.map { .order($0) } : nil
+    let isPlaced = draft.command == .place && outcome == .done
+    let placed: HistoryRecord.Key? = isPlaced ? over.peek?.order.map { .order($0) } : nil
     var record = HistoryRecord(
-      ended.draft.command, outcome, request: ended.id, key: placed ?? model.key(of: ended.draft))
+      draft.command, outcome, request: over.id, key: placed ?? model.key(of: draft))
     record.code = code
-    record.attempts = UInt16(min(ended.attempts, 0xFFFF))
+    record.attempts = UInt16(min(over.attempts, 0xFFFF))
     record.connection = UInt8(plan.connection)
-    record.plannedAt = UInt64(plan.beganAtEpoch + ended.plannedAt - plan.beganAt)
-    func after(_ time: Int64) -> UInt32 { UInt32(min(max(0, time - ended.plannedAt), 0xFFFF_FFFE)) }
-    record.sentAfter = ended.attempts == 0 ? HistoryRecord.never : after(ended.firstSentAt)
-    record.endedAfter = after(now)
-    record.replyHash = hash
+    record.plannedAt = UInt64(plan.beganAtEpoch + plannedAt - plan.beganAt)
+    func after(_ time: Int64) -> UInt32 { UInt32(min(max(0, time - plannedAt), 0xFFFF_FFFE)) }
+    record.sentAfter = over.sentAt.map(after) ?? HistoryRecord.never
+    record.endedAfter = after(over.endedAt)
+    record.replyHash = over.reply?.withUnsafeBytes { XXH64.hash($0) } ?? 0
     return record
   }
 

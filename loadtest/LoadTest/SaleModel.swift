@@ -160,7 +160,7 @@ package struct SaleModel: Sendable {
   // MARK: What was answered
 
   /// - Parameters:
-  ///   - order, owed, settlement: of a reply that is done (`ReplyFacts`).
+  ///   - order, owed, settlement: of a reply that is done (`ReplyPeek`).
   package mutating func ended(
     _ draft: Draft, _ outcome: HistoryRecord.Outcome, order: OrderID? = nil, owed: Int64 = 0,
     settlement: Settlement? = nil

@@ -24,8 +24,7 @@ package struct Tally: Sendable {
     package var count: Int { Int(latencies?.totalCount ?? 0) }
   }
 
-  private var cells = [Cell](
-    repeating: Cell(), count: (SaleCommand.allCases.count + 1) * (SaleOutcome.allCases.count + 1))
+  private var cells = [Cell](repeating: Cell(), count: index(.getSKU, .unknown) + 1)
   /// Of those that are *no*, *not executed* and *unknown*, by code; 0: nobody said anything.
   package private(set) var codes: [SaleOutcome: [UInt16: Int]] = [:]
   /// Attempts beyond the first, and those that nobody answered in time.
@@ -50,7 +49,7 @@ package struct Tally: Sendable {
   }
 
   private static func index(_ command: SaleCommand, _ outcome: SaleOutcome) -> Int {
-    Int(command.rawValue) * (SaleOutcome.allCases.count + 1) + Int(outcome.rawValue)
+    Int(command.rawValue) * (Int(SaleOutcome.unknown.rawValue) + 1) + Int(outcome.rawValue)
   }
 
   @inline(__always)

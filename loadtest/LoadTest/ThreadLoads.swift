@@ -1,4 +1,5 @@
 import Foundation
+import LarisClient
 
 /// How busy this process's threads are: whether the generator itself is what limits a run.
 package struct ThreadLoads: Sendable {
@@ -20,7 +21,7 @@ package struct ThreadLoads: Sendable {
 
   /// Reads now, from `/proc/self/task`; a kernel without scheduler statistics gives nothing.
   package init() {
-    at = SaleGenerator.now()
+    at = Pipeline.now()
     var readings: [String: Reading] = [:]
     let tasks = "/proc/self/task"
     for task in (try? FileManager.default.contentsOfDirectory(atPath: tasks)) ?? [] {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import LarisClient
 import LoadTest
 import NodeSupport
 import RunHistory
@@ -52,6 +53,19 @@ struct LoadTestCommand: ParsableCommand {
 }
 
 typealias ReplayFailure = LoadTest.Replay.Failure
+
+/// Of every command that sends something.
+struct DispatcherOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Where the dispatcher listens for services. More of them, with commas or by repeating it: the next takes "
+        + "over where one can't be reached or says nothing. Also LARIS_DISPATCHER. "
+        + "(default: tcp://127.0.0.1:12120)",
+      valueName: "dispatcher"))
+  var dispatcher: [String] = []
+
+  var dispatchers: [String] { LarisClient.dispatchers(named: dispatcher) }
+}
 
 enum Output {
   static func line(_ text: String) { write(STDOUT_FILENO, text + "\n") }

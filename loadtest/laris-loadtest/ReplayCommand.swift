@@ -14,8 +14,7 @@ struct Replay: ParsableCommand {
       """)
 
   @Argument(help: "A trace, made by: laris-loadtest import.") var trace: String
-  @Option(help: "Where the dispatcher listens for services.")
-  var dispatcher: String = ProcessInfo.processInfo.environment["LARIS_DISPATCHER"] ?? "tcp://127.0.0.1:12120"
+  @OptionGroup var cluster: DispatcherOptions
   @Option(help: "Repeat this run; without it, a new one.") var runId: String?
   @Option(help: "Requests in flight.") var inFlight: Int = 512
   @Option(help: "How many times faster than the trace's own time.") var speed: Double?
@@ -41,7 +40,7 @@ struct Replay: ParsableCommand {
     events.reserveCapacity(header.events)
     while let event = try reader.next() { events.append(event) }
     var options = LoadTest.Replay.Options(run: runId.flatMap { RunID($0) } ?? RunID.fresh())
-    options.dispatcher = dispatcher
+    options.dispatchers = cluster.dispatchers
     options.inFlight = inFlight
     options.budgetMilliseconds = Int64(budget * 1_000)
     options.speed = seconds.map { Double(max(1, header.endsAt - header.startsAt)) / 1_000 / $0 } ?? speed

@@ -31,8 +31,7 @@ struct Run: ParsableCommand {
       request differ.
       """)
 
-  @Option(help: "Where the dispatcher listens for services. Also LARIS_DISPATCHER.")
-  var dispatcher: String = ProcessInfo.processInfo.environment["LARIS_DISPATCHER"] ?? "tcp://127.0.0.1:12120"
+  @OptionGroup var cluster: DispatcherOptions
   @Option(help: "How long to sell, in seconds. Not with --stages.") var seconds: Double?
   @Option(help: "Requests in flight. With a rate: at most; by default what 5 s of it need.")
   var inFlight: Int?
@@ -114,7 +113,7 @@ struct Run: ParsableCommand {
   func run() throws {
     let (mix, profile) = try parsed()
     var options = Sale.Options()
-    options.dispatcher = dispatcher
+    options.dispatchers = cluster.dispatchers
     options.seconds = profile?.seconds ?? seconds ?? 20
     options.inFlight = inFlight
     options.profile = profile

@@ -3,8 +3,8 @@
 Its rules are those of docs/PROTOCOL.md:
 
 - Every attempt of a request sends the same bytes, so the same id: it takes effect once.
-- Between attempts it rests as long as the replies ask for, plus a pause that doubles and is half
-  drawn at random. It gives up when its budget is over.
+- Between attempts it rests as long as the replies ask for, plus a pause that begins as long, doubles
+  and is half drawn at random. It gives up when its budget is over.
 - NOT_EXECUTED is true of one attempt. So a request is "not executed" only if every attempt was
   answered so; if one ended in UNKNOWN or in silence, its fate is unknown.
 - One dispatcher has the connection. If it can't be reached or says nothing, the next one of the list
@@ -50,7 +50,7 @@ class Options:
     connect_deadline_s: float = 3  # until a dispatcher takes a connection
     budget_s: float = 30  # for all attempts together
     deadline_ms: int = 2_000  # the dispatcher's, for one attempt
-    backoff_ms: int = 50  # the first; it doubles
+    backoff_ms: int = 50  # the first pause, where the reply asks for no longer one; it doubles
     backoff_max_ms: int = 2_000
 
 
@@ -185,8 +185,7 @@ class Client:
                 self.say(f"no reply from {self.dispatchers[self.current]}")
                 self.move_on()
                 continue
-            whole = min(self.options.backoff_max_ms, self.options.backoff_ms << min(rests, 20))
-            wait_s = (asked_ms + whole / 2 + random.uniform(0, whole / 2)) / 1_000
+            wait_s = self.wait_s(asked_ms, rests)
             again = [each for each in pending if not each.outcome]
             if not again:
                 return
@@ -198,6 +197,12 @@ class Client:
         for each in message:
             if not each.outcome:
                 each.give_up()
+
+    def wait_s(self, asked_ms: int, rests: int) -> float:
+        """How long to wait after so many waits before: what was asked for, and a pause that grows."""
+        first_ms = max(self.options.backoff_ms, asked_ms)
+        whole_ms = min(self.options.backoff_max_ms, first_ms << min(rests, 20))
+        return (asked_ms + whole_ms / 2 + random.uniform(0, whole_ms / 2)) / 1_000
 
     def hear(self, pending: "list[Attempts]"):
         """Takes the replies to a message. Returns the longest wait that one asks for; None: none came."""
