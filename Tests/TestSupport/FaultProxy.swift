@@ -16,6 +16,8 @@ package final class FaultProxy: Sendable {
     case dropAnswers
     /// As many of them; then none.
     case dropNext(Int)
+    /// One, after so many answers that are passed on.
+    case dropOne(after: Int)
   }
 
   private struct State {
@@ -125,12 +127,18 @@ package final class FaultProxy: Sendable {
         case .dropNext(let left):
           state.dropped += 1
           state.fault = left > 1 ? .dropNext(left - 1) : .none
+        case .dropOne(let passed) where passed > 0:
+          state.fault = .dropOne(after: passed - 1)
+          return .none
+        case .dropOne:
+          state.dropped += 1
+          state.fault = .none
         case .none, .cut, .silent, .delay: break
         }
         return fault
       }
       switch (fault, isAnswer) {
-      case (.cut, _), (.dropAnswers, true), (.dropNext, true): break loop
+      case (.cut, _), (.dropAnswers, true), (.dropNext, true), (.dropOne, true): break loop
       case (.silent, _): continue
       case (.delay(let milliseconds), true): usleep(milliseconds * 1_000)
       default: break
