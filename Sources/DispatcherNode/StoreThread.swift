@@ -135,6 +135,7 @@ final class StoreThread: Sendable {
       if isStopping { break }
       for order in orders {
         carryOut(order, work)
+        if mailbox.withLock({ $0.isStopping }) { break }
         // A lease does not wait for a long list.
         keepUp(work)
       }
@@ -148,16 +149,20 @@ final class StoreThread: Sendable {
     let now = SteadyClock.milliseconds()
     if now >= work.keepAliveAt {
       work.keepAliveAt = now + Self.leaseMilliseconds / 3
-      attempt(work) { () throws(ConfigurationError) in try keepAlive(work) }
-      if work.session == nil { work.keepAliveAt = now + Self.retryMilliseconds }
+      let isKept: Void? = attempt(work) { () throws(ConfigurationError) in try keepAlive(work) }
+      if isKept == nil { work.keepAliveAt = now + Self.retryMilliseconds }
+      // What is away is asked for one thing at a time.
+      guard isKept != nil else { return }
     }
     if let session = work.session, now >= work.campaignAt {
       work.campaignAt = now + Self.campaignMilliseconds
-      attempt(work) { () throws(ConfigurationError) in try campaign(work, session) }
+      let isTold: Void? = attempt(work) { () throws(ConfigurationError) in try campaign(work, session) }
+      guard isTold != nil else { return }
     }
     if now >= work.lookAt {
       work.lookAt = now + Self.lookMilliseconds
-      attempt(work) { () throws(ConfigurationError) in try look(work) }
+      let isSeen: Void? = attempt(work) { () throws(ConfigurationError) in try look(work) }
+      guard isSeen != nil else { return }
     }
     if !work.unsettled.isEmpty, now >= work.settleAt {
       work.settleAt = now + Self.retryMilliseconds
@@ -169,7 +174,6 @@ final class StoreThread: Sendable {
   }
 
   /// - Returns: nil where the store said nothing.
-  @discardableResult
   private func attempt<Value>(_ work: Work, _ body: () throws(ConfigurationError) -> Value) -> Value? {
     do {
       let value = try body()
