@@ -27,11 +27,13 @@ let package = Package(
     // C libraries, and the owners above them.
     .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
     .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
+    .systemLibrary(name: "CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .systemLibrary(name: "CLinux"),
     .systemLibrary(name: "CLZ4", providers: [.apt(["liblz4-dev"])]),
     .target(name: "SQLite", dependencies: ["CSQLite"]),
     .target(name: "ZeroMQ", dependencies: ["CZeroMQ"]),
     .target(name: "LZ4", dependencies: ["CLZ4"]),
+    .target(name: "Curl", dependencies: ["CCurl"]),
 
     // Shells: they act.
     .target(
@@ -47,7 +49,7 @@ let package = Package(
       dependencies: [
         "Bytes", "Cluster", "Files", "Marketplace", "PartitionStore", "ReplicationLog", "WorkerCore",
       ]),
-    .target(name: "ConfigurationManager", dependencies: ["Cluster", "SQLite"]),
+    .target(name: "ConfigurationManager", dependencies: ["Bytes", "Cluster", "Curl", "SQLite"]),
     .target(
       name: "NodeSupport",
       dependencies: [
@@ -63,7 +65,6 @@ let package = Package(
       name: "DispatcherNode",
       dependencies: [
         "Bytes", "Cluster", "ConfigurationManager", "DispatcherCore", "LarisProtocol", "NodeSupport",
-        "SQLite",
         "Wire", "ZeroMQ",
       ]),
     .target(
@@ -73,8 +74,8 @@ let package = Package(
     .executableTarget(
       name: "laris",
       dependencies: [
-        "Bytes", "Cluster", "ConfigurationManager", "DispatcherNode", "Files", "LarisClient", "LarisProtocol",
-        "NodeSupport", "PartitionStore", "ReplicationLog", "RunHistory", "SQLite", "Wire",
+        "Bytes", "Cluster", "ConfigurationManager", "Curl", "DispatcherNode", "Files", "LarisClient",
+        "LarisProtocol", "NodeSupport", "PartitionStore", "ReplicationLog", "RunHistory", "SQLite", "Wire",
         "WorkerCore", "WorkerNode", "ZeroMQ",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
@@ -156,7 +157,7 @@ let package = Package(
       ]),
     .testTarget(
       name: "ConfigurationManagerTests",
-      dependencies: ["TestSupport", "Cluster", "ConfigurationManager", "SQLite"]),
+      dependencies: ["TestSupport", "Cluster", "ConfigurationManager", "Curl", "SQLite"]),
     .testTarget(
       name: "RunHistoryTests",
       dependencies: ["TestSupport", "Bytes", "Cluster", "Marketplace", "RunHistory", "Wire"]),

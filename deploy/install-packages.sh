@@ -6,12 +6,13 @@ set -euo pipefail
 
 swift_minimum=6.1
 packages=(
-  libzmq3-dev libsqlite3-dev liblz4-dev # what Laris links
-  pkg-config                            # how the build finds them
-  lz4 sqlite3                           # to look at logs and partitions
-  protobuf-compiler                     # protoc
-  python3 python3-zmq python3-protobuf  # the Python example
-  shellcheck                            # checks these scripts
+  libzmq3-dev libsqlite3-dev liblz4-dev libcurl4-openssl-dev # what Laris links
+  pkg-config                                                 # how the build finds them
+  lz4 sqlite3                                                # to look at logs and partitions
+  protobuf-compiler                                          # protoc
+  python3 python3-zmq python3-protobuf                       # the Python example
+  etcd-server openssl                                        # the tests start etcd, with TLS too
+  shellcheck                                                 # checks these scripts
 )
 
 fail() {
@@ -52,6 +53,23 @@ else
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
       apt-get -q -o DPkg::Lock::Timeout=120 "$@" >>"$log" 2>&1 </dev/null
   }
+  # etcd is here for the tests, which start it themselves. Its package would enable it and start it on
+  # the spot: a unit that is masked is neither, and `systemctl unmask etcd` undoes it. Where there is no
+  # systemd, a policy says no for the time of the installation.
+  policy=/usr/sbin/policy-rc.d
+  if [[ " ${missing[*]} " == *" etcd-server "* ]]; then
+    if [[ ! -e /etc/systemd/system/etcd.service ]]; then
+      "${as_root[@]}" mkdir -p /etc/systemd/system
+      "${as_root[@]}" ln -s /dev/null /etc/systemd/system/etcd.service
+      echo "Packages: the service etcd is masked; the tests start their own. To have it: systemctl unmask etcd"
+    fi
+    if [[ ! -e $policy ]]; then
+      printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+      "${as_root[@]}" chmod 755 "$policy"
+      trap '"${as_root[@]}" rm -f "$policy"; rm -f "$log"' EXIT
+    fi
+  fi
+
   # The lists may be stale or, in a fresh system, absent. Without a network, what is
   # there may still be enough; the install tells.
   apt update || true

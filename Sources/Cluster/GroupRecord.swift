@@ -26,8 +26,37 @@ package struct GroupRecord: Equatable, Sendable {
     self.proposal = proposal
   }
 
+  /// A group that was never placed.
+  package static func unplaced(_ partition: PartitionID) -> GroupRecord {
+    GroupRecord(
+      partition: partition, epoch: Epoch(0), primary: nil, incarnation: Incarnation(0), isOpened: false)
+  }
+
   /// The primary first.
   package var members: [String] { (primary.map { [$0] } ?? []) + secondaries }
+
+  package static let membersMax = 255
+
+  /// What no program of ours writes; nil: it is sound. An epoch has a next one, and a group that was
+  /// placed is never empty (rule 7).
+  package var problem: String? {
+    guard Int(partition.rawValue) < Routing.partitionsMax else { return "\(partition) is no partition" }
+    guard epoch.rawValue < UInt64(Int64.max) else { return "\(partition): \(epoch) is out of range" }
+    guard (epoch.rawValue > 0) == (primary != nil) else {
+      return "\(partition): a group is empty at epoch 0, and never again"
+    }
+    guard primary != nil || secondaries.isEmpty else {
+      return "\(partition) has secondaries without a primary"
+    }
+    guard members.count <= Self.membersMax, Set(members).count == members.count else {
+      return "\(partition) has a member twice, or more than \(Self.membersMax)"
+    }
+    let names = members + (proposal.map { [$0.node] } ?? [])
+    guard names.allSatisfy(NodeRecord.isName) else {
+      return "\(partition) has a member without a proper name"
+    }
+    return nil
+  }
 }
 
 /// What a group's primary is asked to bring about, by the controller or an operator.
@@ -38,4 +67,11 @@ package enum GroupProposal: Equatable, Sendable {
   case switchover(String)
   /// A secondary is to leave.
   case remove(String)
+
+  /// Whom it is about.
+  package var node: String {
+    switch self {
+    case .join(let node), .switchover(let node), .remove(let node): node
+    }
+  }
 }

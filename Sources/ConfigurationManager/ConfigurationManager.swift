@@ -1,19 +1,77 @@
 import Cluster
 
 /// Where a cluster's configuration is the truth: a linearizable read and a compare-and-swap.
-/// Never on the data path.
-package protocol ConfigurationManager {
-  func cluster() throws -> ClusterRecord
-  /// All groups, by partition.
-  func groups() throws -> [GroupRecord]
-  /// Replaces a group's record if its epoch is still `record.epoch - 1`, and notes who, when and why.
+/// Never on the data path. Opened for one cluster, which never changes; used by one thread at a time.
+///
+/// Every call ends within the store's own bound on time, whatever is wrong with it. Every call but a
+/// read may be made again after it failed: once done it is done, and says so again.
+package protocol ConfigurationManager: AnyObject {
+  var cluster: ClusterRecord { get }
+
+  /// Groups as they are now. With a revision: those that changed after it, and maybe others.
+  func groups(since revision: UInt64?) throws(ConfigurationError) -> GroupsView
+  func group(_ partition: PartitionID) throws(ConfigurationError) -> GroupRecord
+
+  /// Replaces a group's record if its epoch is still the one before, and keeps who, why and when.
   ///
-  /// - Returns: whether it was replaced.
-  func change(_ record: GroupRecord, why: String, at time: Int64) throws -> Bool
+  /// - Parameters:
+  ///   - change: sound: ``GroupChange/problem`` is nil, and the cluster has its partition.
+  ///   - controller: whoever asks as the controller; nil: as a member of the group.
+  func change(_ change: GroupChange, as controller: Leadership?) -> ChangeOutcome
+
+  /// Asks a group's primary for something, or for nothing any more, while its epoch is `epoch`.
+  func propose(
+    _ proposal: GroupProposal?, to partition: PartitionID, ifEpoch epoch: Epoch, as controller: Leadership?
+  ) -> ChangeOutcome
+
+  /// The latest changes of a group, oldest first, at most ``GroupChange/historyMax``.
+  func history(of partition: PartitionID) throws(ConfigurationError) -> [GroupChange]
+
+  /// Notes that a partition serves, before it gets its first request: its data exists from now on.
+  func markOpened(_ partition: PartitionID) throws(ConfigurationError)
+
   /// Gives a node's name to a data folder, for ever, if nobody has it yet.
   ///
   /// - Returns: whether the name is this folder's.
-  func claim(node: String, folder: String) throws -> Bool
-  /// Notes that a partition serves, before it gets its first request: its data exists from now on.
-  func markOpened(_ partition: PartitionID) throws
+  func claim(node: String, folder: String) throws(ConfigurationError) -> Bool
+
+  // MARK: Who is there
+
+  /// A node says that it is there, until the lease runs out. A later one of the same kind and name
+  /// takes its place.
+  func register(_ node: NodeRecord, milliseconds: Int64) throws(ConfigurationError) -> Session
+  /// - Returns: nil where the lease has run out: register again.
+  func keepAlive(_ session: Session) throws(ConfigurationError) -> Session?
+  /// Gives the lease up, and what stands under it.
+  func end(_ session: Session) throws(ConfigurationError)
+  /// By kind and name.
+  func nodes() throws(ConfigurationError) -> [NodeRecord]
+
+  /// Wants to be the controller.
+  ///
+  /// - Returns: who is: maybe another. nil: nobody, because the session has run out.
+  func campaign(_ session: Session, life: String) throws(ConfigurationError) -> Leadership?
+  func controller() throws(ConfigurationError) -> Leadership?
+  func resign(_ leadership: Leadership) throws(ConfigurationError)
+}
+
+extension ConfigurationManager {
+  /// All groups, by partition.
+  package func groups() throws(ConfigurationError) -> [GroupRecord] { try groups(since: nil).groups }
+}
+
+extension ClusterRecord {
+  /// What no program of ours writes; nil: it is sound.
+  package var problem: String? {
+    let isSound =
+      !id.isEmpty && id.utf8.count <= 64 && name.utf8.count <= 256 && currency.utf8.count <= 64
+      && (1...Routing.partitionsMax).contains(partitions) && (1...255).contains(replicas)
+      && (1...65_535).contains(initialWorkers) && reserveMilliseconds <= Self.millisecondsMax
+      && feeBasisPoints <= 10_000
+      && (1...Int64(Self.millisecondsMax)).contains(requestWindowMilliseconds)
+    return isSound ? nil : "the cluster's terms are out of range"
+  }
+
+  /// A hundred years.
+  private static let millisecondsMax: UInt64 = 3_155_760_000_000
 }

@@ -1,186 +1,335 @@
 import Cluster
-import Glibc
+import Foundation
 import SQLite
 
 /// The configuration of a cluster on one machine: a SQLite file in its dispatcher's data folder.
+///
+/// One dispatcher has the folder, so it is the controller, and who is there is what it knows itself:
+/// leases are kept in memory. The fencing revision is in the file, so it grows over restarts.
 package final class EmbeddedStore: ConfigurationManager {
-  package enum Failure: Error, CustomStringConvertible {
-    case exists(String)
-    case missing(String)
-    case notMade(String, String)
-    case damaged(String, String)
-    package var description: String {
-      switch self {
-      case .exists(let path): "\(path) exists: this folder holds a cluster already"
-      case .notMade(let path, let why): "\(path) can't be made: \(why)"
-      case .damaged(let path, let what):
-        "\(path) is damaged: \(what). Keep the file, and restore it from a copy."
-      case .missing(let path):
-        "\(path) does not exist: this folder holds no cluster yet; run: laris cluster init --data FOLDER"
-      }
-    }
-  }
-
+  package let cluster: ClusterRecord
   private let database: Database
+  private let now: () -> Int64
+  private var liveness = Liveness()
   /// Claims that were read; they never change.
   private var folders: [String: String] = [:]
 
-  private static let schema = """
-    CREATE TABLE cluster (
-      id TEXT NOT NULL, name TEXT NOT NULL, currency TEXT NOT NULL, partitions INTEGER NOT NULL,
-      replicas INTEGER NOT NULL, initial_workers INTEGER NOT NULL, reserve_milliseconds INTEGER NOT NULL,
-      fee_basis_points INTEGER NOT NULL, request_window_milliseconds INTEGER NOT NULL,
-      created_at INTEGER NOT NULL
-    );
-    CREATE TABLE groups (
-      partition INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, primary_node TEXT, incarnation INTEGER NOT NULL,
-      opened INTEGER NOT NULL
-    );
-    CREATE TABLE workers (node TEXT PRIMARY KEY, folder TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE history (
-      partition INTEGER NOT NULL, epoch INTEGER NOT NULL, primary_node TEXT, at INTEGER NOT NULL,
-      why TEXT NOT NULL, PRIMARY KEY (partition, epoch)
-    ) WITHOUT ROWID;
-    """
-
-  /// Makes a new cluster's store at `path`.
+  /// Opens the store at `path`; one of an earlier version is brought up to date.
   ///
-  /// - Throws: `exists`, or what SQLite says; no half of a store is left.
-  package static func create(_ path: String, _ cluster: ClusterRecord, exists: Bool) throws {
-    guard !exists else { throw Failure.exists(path) }
-    // Under another name until it is whole.
-    let temporary = path + ".new"
-    unlink(temporary)
-    try fill(temporary, cluster)
-    // A link, unlike a rename, never replaces what is there.
-    defer { unlink(temporary) }
-    guard link(temporary, path) == 0 else {
-      throw errno == EEXIST ? Failure.exists(path) : Failure.notMade(path, String(cString: strerror(errno)))
+  /// - Parameters:
+  ///   - mode: `readOnly` changes nothing.
+  ///   - now: for leases; milliseconds of a clock that never runs back.
+  package init(
+    _ path: String, exists: Bool, mode: Database.Mode = .readWrite,
+    now: @escaping () -> Int64 = SteadyClock.milliseconds
+  ) throws(ConfigurationError) {
+    guard exists else {
+      throw ConfigurationError(
+        .missing,
+        "\(path) does not exist: this folder holds no cluster yet; run: laris cluster init --data FOLDER")
+    }
+    let database = try Self.open(path, mode)
+    cluster = try Self.readCluster(database)
+    self.database = database
+    self.now = now
+  }
+
+  private static func open(_ path: String, _ mode: Database.Mode) throws(ConfigurationError) -> Database {
+    do {
+      // A configuration that is locked by a stranger is slow, and that is bounded.
+      let database = try Database(path, mode: mode, busyMilliseconds: 100)
+      switch mode {
+      case .readWrite:
+        try database.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
+        try EmbeddedSchema.bringUpToDate(database)
+      case .readOnly: try EmbeddedSchema.check(database)
+      }
+      return database
+    } catch {
+      throw Self.translated(error, path)
     }
   }
 
-  private static func fill(_ path: String, _ cluster: ClusterRecord) throws {
-    let database = try Database(path, mode: .readWrite)
-    try database.execute("PRAGMA synchronous=FULL")
-    try database.transaction {
-      try database.execute(schema)
-      let insert = try database.prepare("INSERT INTO cluster VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")
-      insert.bind(1, cluster.id)
-      insert.bind(2, cluster.name)
-      insert.bind(3, cluster.currency)
-      insert.bind(4, Int64(cluster.partitions))
-      insert.bind(5, Int64(cluster.replicas))
-      insert.bind(6, Int64(cluster.initialWorkers))
-      insert.bind(7, cluster.reserveMilliseconds)
-      insert.bind(8, Int64(cluster.feeBasisPoints))
-      insert.bind(9, cluster.requestWindowMilliseconds)
-      insert.bind(10, cluster.createdAt)
-      try insert.run()
-      let group = try database.prepare("INSERT INTO groups VALUES (?1, 0, NULL, 0, 0)")
-      for partition in 0..<cluster.partitions {
-        group.bind(1, Int64(partition))
-        try group.run()
+  private static func translated(_ error: any Error, _ path: String) -> ConfigurationError {
+    switch error {
+    case let error as ConfigurationError: error
+    case let error as SQLiteError where error.isDamage:
+      damaged(path, error.message)
+    default: ConfigurationError(.unavailable, "\(path): \(error)")
+    }
+  }
+
+  private static func damaged(_ path: String, _ what: String) -> ConfigurationError {
+    ConfigurationError(.damaged, "\(path) is damaged: \(what). Keep the file, and restore it from a copy.")
+  }
+
+  private func reading<Value>(_ body: () throws -> Value) throws(ConfigurationError) -> Value {
+    do { return try body() } catch { throw Self.translated(error, database.path) }
+  }
+
+  private static func readCluster(_ database: borrowing Database) throws(ConfigurationError) -> ClusterRecord
+  {
+    let record: ClusterRecord
+    do {
+      let read = try database.prepare("SELECT * FROM cluster")
+      guard try read.step() else { throw damaged(database.path, "it holds no cluster") }
+      record = ClusterRecord(
+        id: read.text(0), name: read.text(1), currency: read.text(2), partitions: Int(read.int64(3)),
+        replicas: Int(read.int64(4)), initialWorkers: Int(read.int64(5)), reserveMilliseconds: read.uint64(6),
+        feeBasisPoints: UInt32(exactly: read.int64(7)) ?? .max, requestWindowMilliseconds: read.int64(8),
+        createdAt: read.int64(9))
+    } catch {
+      throw translated(error, database.path)
+    }
+    if let problem = record.problem { throw damaged(database.path, problem) }
+    return record
+  }
+
+  // MARK: Groups
+
+  private static let columns =
+    "partition, epoch, primary_node, incarnation, opened, secondaries, proposal, proposal_node"
+
+  package func groups(since revision: UInt64?) throws(ConfigurationError) -> GroupsView {
+    try reading {
+      var view = GroupsView(groups: [], revision: 0)
+      try database.transaction {
+        let count = try database.prepare("SELECT count(*), (SELECT value FROM revision) FROM groups")
+        _ = try count.step()
+        view.revision = count.uint64(1)
+        guard Int(count.int64(0)) == cluster.partitions else {
+          throw Self.damaged(
+            database.path, "it has \(count.int64(0)) groups for \(cluster.partitions) partitions")
+        }
+        let read = try database.prepare(
+          "SELECT \(Self.columns) FROM groups WHERE revision > ?1 ORDER BY partition")
+        read.bind(1, revision.map { Int64(clamping: $0) } ?? -1)
+        while try read.step() { view.groups.append(try Self.group(read, cluster, database.path)) }
+      }
+      return view
+    }
+  }
+
+  package func group(_ partition: PartitionID) throws(ConfigurationError) -> GroupRecord {
+    try reading { try readGroup(partition) }
+  }
+
+  private func readGroup(_ partition: PartitionID) throws -> GroupRecord {
+    precondition(Int(partition.rawValue) < cluster.partitions)
+    let read = try database.prepare("SELECT \(Self.columns) FROM groups WHERE partition = ?1")
+    read.bind(1, Int64(partition.rawValue))
+    guard try read.step() else {
+      throw Self.damaged(database.path, "group \(partition.rawValue) is missing, or out of range")
+    }
+    return try Self.group(read, cluster, database.path)
+  }
+
+  private static func group(
+    _ read: borrowing Statement, _ cluster: ClusterRecord, _ path: String
+  ) throws -> GroupRecord {
+    guard let partition = UInt16(exactly: read.int64(0)), Int(partition) < cluster.partitions,
+      let secondaries = names(read.text(5)), let proposal = proposal(read, 6)
+    else { throw damaged(path, "group \(read.int64(0)) is missing, or out of range") }
+    let record = GroupRecord(
+      partition: PartitionID(partition), epoch: Epoch(read.uint64(1)),
+      primary: read.isNull(2) ? nil : read.text(2), incarnation: Incarnation(read.uint64(3)),
+      secondaries: secondaries, isOpened: read.int64(4) != 0, proposal: proposal.value)
+    if let problem = record.problem { throw damaged(path, "group \(partition) is out of range: \(problem)") }
+    return record
+  }
+
+  private static func names(_ text: String) -> [String]? {
+    text == "[]" ? [] : try? JSONDecoder().decode([String].self, from: Data(text.utf8))
+  }
+
+  private static func text(_ names: [String]) -> String {
+    // An array of strings can always be encoded.
+    names.isEmpty ? "[]" : String(decoding: (try? JSONEncoder().encode(names)) ?? Data(), as: UTF8.self)
+  }
+
+  /// A column of what and one of whom.
+  private static func proposal(
+    _ read: borrowing Statement, _ column: Int32
+  ) -> (value: GroupProposal?, Void)? {
+    if read.isNull(column) { return (nil, ()) }
+    guard let proposal = GroupProposal(word: read.text(column), node: read.text(column + 1)) else {
+      return nil
+    }
+    return (proposal, ())
+  }
+
+  private static func bind(_ statement: borrowing Statement, _ index: Int32, _ proposal: GroupProposal?) {
+    guard let proposal else {
+      statement.bindNull(index)
+      return statement.bindNull(index + 1)
+    }
+    statement.bind(index, proposal.word)
+    statement.bind(index + 1, proposal.node)
+  }
+
+  /// In a transaction.
+  private func nextRevision() throws -> UInt64 {
+    try database.execute("UPDATE revision SET value = value + 1")
+    let read = try database.prepare("SELECT value FROM revision")
+    guard try read.step() else { throw Self.damaged(database.path, "it has no revision") }
+    return read.uint64(0)
+  }
+
+  /// Runs a change in a transaction. Whatever SQLite says, from a lock that is not given to a sync that
+  /// fails, nobody knows what it did.
+  private func changing(_ body: () throws -> ChangeOutcome) -> ChangeOutcome {
+    var outcome = ChangeOutcome.unknown("")
+    do {
+      try database.transaction { outcome = try body() }
+      return outcome
+    } catch {
+      return .unknown("\(Self.translated(error, database.path))")
+    }
+  }
+
+  package func change(_ change: GroupChange, as controller: Leadership?) -> ChangeOutcome {
+    precondition(change.problem == nil, "\(change.problem!)")
+    let record = change.record
+    return changing {
+      let group = try readGroup(record.partition)
+      if let known = try readHistory(of: record.partition, epoch: record.epoch).first {
+        return known == change ? .accepted : .refused(group)
+      }
+      guard group.epoch.next == record.epoch else { return .refused(group) }
+      guard isController(controller) else { return .deposed }
+      let update = try database.prepare(
+        """
+        UPDATE groups SET epoch = ?2, primary_node = ?3, incarnation = ?4, secondaries = ?5, proposal = ?6,
+          proposal_node = ?7, revision = ?8
+        WHERE partition = ?1
+        """)
+      let note = try database.prepare(
+        """
+        INSERT INTO history (partition, epoch, primary_node, incarnation, secondaries, proposal,
+          proposal_node, at, why, author, commit_point) VALUES (?1,?2,?3,?4,?5,?6,?7,?9,?10,?11,?12)
+        """)
+      Self.bind(update, record)
+      update.bind(8, try nextRevision())
+      try update.run()
+      Self.bind(note, record)
+      note.bind(9, change.at)
+      note.bind(10, change.why)
+      note.bind(11, change.by)
+      note.bind(12, change.commitPoint.rawValue)
+      try note.run()
+      let forget = try database.prepare("DELETE FROM history WHERE partition = ?1 AND epoch <= ?2")
+      forget.bind(1, Int64(record.partition.rawValue))
+      forget.bind(2, Int64(record.epoch.rawValue) - Int64(GroupChange.historyMax))
+      try forget.run()
+      return .accepted
+    }
+  }
+
+  private static func bind(_ statement: borrowing Statement, _ record: GroupRecord) {
+    statement.bind(1, Int64(record.partition.rawValue))
+    statement.bind(2, record.epoch.rawValue)
+    if let primary = record.primary { statement.bind(3, primary) } else { statement.bindNull(3) }
+    statement.bind(4, record.incarnation.rawValue)
+    statement.bind(5, text(record.secondaries))
+    bind(statement, 6, record.proposal)
+  }
+
+  package func propose(
+    _ proposal: GroupProposal?, to partition: PartitionID, ifEpoch epoch: Epoch, as controller: Leadership?
+  ) -> ChangeOutcome {
+    changing {
+      let group = try readGroup(partition)
+      guard group.epoch == epoch else { return .refused(group) }
+      guard isController(controller) else { return .deposed }
+      let update = try database.prepare(
+        "UPDATE groups SET proposal = ?2, proposal_node = ?3, revision = ?4 WHERE partition = ?1")
+      update.bind(1, Int64(partition.rawValue))
+      Self.bind(update, 2, proposal)
+      update.bind(4, try nextRevision())
+      try update.run()
+      return .accepted
+    }
+  }
+
+  package func history(of partition: PartitionID) throws(ConfigurationError) -> [GroupChange] {
+    try reading { try readHistory(of: partition, epoch: nil) }
+  }
+
+  private func readHistory(of partition: PartitionID, epoch: Epoch?) throws -> [GroupChange] {
+    let read = try database.prepare(
+      """
+      SELECT partition, epoch, primary_node, incarnation, 0, secondaries, proposal, proposal_node, at, why,
+        author, commit_point
+      FROM history WHERE partition = ?1 AND (?2 IS NULL OR epoch = ?2) ORDER BY epoch DESC LIMIT ?3
+      """)
+    read.bind(1, Int64(partition.rawValue))
+    if let epoch { read.bind(2, epoch.rawValue) } else { read.bindNull(2) }
+    read.bind(3, Int64(GroupChange.historyMax))
+    var changes: [GroupChange] = []
+    while try read.step() {
+      let change = GroupChange(
+        try Self.group(read, cluster, database.path), why: read.text(9), by: read.text(10),
+        commitPoint: SequenceNumber(read.uint64(11)), at: read.int64(8))
+      if let problem = change.problem { throw Self.damaged(database.path, "a change: \(problem)") }
+      changes.append(change)
+    }
+    return changes.reversed()
+  }
+
+  package func markOpened(_ partition: PartitionID) throws(ConfigurationError) {
+    try reading {
+      try database.transaction {
+        let revision = try nextRevision()
+        let update = try database.prepare(
+          "UPDATE groups SET opened = 1, revision = ?2 WHERE partition = ?1 AND opened = 0")
+        update.bind(1, Int64(partition.rawValue))
+        update.bind(2, revision)
+        try update.run()
       }
     }
   }
 
-  /// Opens the store at `path`.
-  package init(_ path: String, exists: Bool) throws {
-    guard exists else { throw Failure.missing(path) }
-    // It is asked on the dispatcher's own thread, which must not wait for strangers.
-    database = try Database(path, mode: .readWrite, busyMilliseconds: 100)
-    try database.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
-  }
-
-  package func cluster() throws -> ClusterRecord {
-    let read = try database.prepare("SELECT * FROM cluster")
-    guard try read.step() else { throw Failure.missing(database.path) }
-    let record = ClusterRecord(
-      id: read.text(0), name: read.text(1), currency: read.text(2), partitions: Int(read.int64(3)),
-      replicas: Int(read.int64(4)), initialWorkers: Int(read.int64(5)), reserveMilliseconds: read.uint64(6),
-      feeBasisPoints: UInt32(truncatingIfNeeded: read.int64(7)), requestWindowMilliseconds: read.int64(8),
-      createdAt: read.int64(9))
-    let isSound =
-      !record.id.isEmpty && (1...Routing.partitionsMax).contains(record.partitions)
-      && (1...255).contains(record.replicas) && (1...65_535).contains(record.initialWorkers)
-      && record.reserveMilliseconds <= Self.millisecondsMax
-      && (0...10_000).contains(read.int64(7)) && (1...Int64(Self.millisecondsMax)).contains(read.int64(8))
-    guard isSound else { throw Failure.damaged(database.path, "the cluster's row is out of range") }
-    return record
-  }
-
-  /// A hundred years.
-  private static let millisecondsMax: UInt64 = 3_155_760_000_000
-
-  package func groups() throws -> [GroupRecord] {
-    let read = try database.prepare(
-      "SELECT partition, epoch, primary_node, incarnation, opened FROM groups ORDER BY partition")
-    var groups: [GroupRecord] = []
-    while try read.step() {
-      // They are found by their place. An epoch has a next one.
-      guard read.int64(0) == groups.count, groups.count < Routing.partitionsMax, read.int64(1) >= 0,
-        read.int64(1) < .max
-      else { throw Failure.damaged(database.path, "group \(groups.count) is missing, or out of range") }
-      groups.append(
-        GroupRecord(
-          partition: PartitionID(UInt16(truncatingIfNeeded: read.int64(0))), epoch: Epoch(read.uint64(1)),
-          primary: read.isNull(2) ? nil : read.text(2), incarnation: Incarnation(read.uint64(3)),
-          isOpened: read.int64(4) != 0))
-    }
-    let cluster = try cluster()
-    guard groups.count == cluster.partitions else {
-      throw Failure.damaged(
-        database.path, "it has \(groups.count) groups for \(cluster.partitions) partitions")
-    }
-    return groups
-  }
-
-  package func change(_ record: GroupRecord, why: String, at time: Int64) throws -> Bool {
-    precondition(record.epoch.rawValue > 0)
-    var changed = false
-    try database.transaction {
-      let update = try database.prepare(
-        """
-        UPDATE groups SET epoch = ?2, primary_node = ?3, incarnation = ?4
-        WHERE partition = ?1 AND epoch = ?2 - 1
-        """)
-      update.bind(1, Int64(record.partition.rawValue))
-      update.bind(2, record.epoch.rawValue)
-      if let primary = record.primary { update.bind(3, primary) } else { update.bindNull(3) }
-      update.bind(4, record.incarnation.rawValue)
-      try update.run()
-      changed = database.changes == 1
-      guard changed else { return }
-      let note = try database.prepare("INSERT INTO history VALUES (?1,?2,?3,?4,?5)")
-      note.bind(1, Int64(record.partition.rawValue))
-      note.bind(2, record.epoch.rawValue)
-      if let primary = record.primary { note.bind(3, primary) } else { note.bindNull(3) }
-      note.bind(4, time)
-      note.bind(5, why)
-      try note.run()
-    }
-    return changed
-  }
-
-  package func claim(node: String, folder: String) throws -> Bool {
+  package func claim(node: String, folder: String) throws(ConfigurationError) -> Bool {
     if let known = folders[node] { return known == folder }
-    let read = try database.prepare("SELECT folder FROM workers WHERE node = ?1")
-    read.bind(1, node)
-    if try read.step() {
-      folders[node] = read.text(0)
-    } else {
-      let insert = try database.prepare("INSERT INTO workers VALUES (?1, ?2)")
-      insert.bind(1, node)
-      insert.bind(2, folder)
-      try insert.run()
-      folders[node] = folder
+    return try reading {
+      let read = try database.prepare("SELECT folder FROM workers WHERE node = ?1")
+      read.bind(1, node)
+      if try read.step() {
+        folders[node] = read.text(0)
+      } else {
+        let insert = try database.prepare("INSERT INTO workers VALUES (?1, ?2)")
+        insert.bind(1, node)
+        insert.bind(2, folder)
+        try insert.run()
+        folders[node] = folder
+      }
+      return folders[node] == folder
     }
-    return folders[node] == folder
   }
 
-  package func markOpened(_ partition: PartitionID) throws {
-    let update = try database.prepare("UPDATE groups SET opened = 1 WHERE partition = ?1")
-    update.bind(1, Int64(partition.rawValue))
-    try update.run()
+  // MARK: Who is there
+
+  package func register(_ node: NodeRecord, milliseconds: Int64) -> Session {
+    liveness.register(node, milliseconds: milliseconds, now: now())
+  }
+  package func keepAlive(_ session: Session) -> Session? { liveness.keepAlive(session.id, now: now()) }
+  package func end(_ session: Session) { liveness.end(session.id) }
+  package func nodes() -> [NodeRecord] { liveness.nodes(now: now()) }
+
+  package func campaign(_ session: Session, life: String) throws(ConfigurationError) -> Leadership? {
+    try liveness.campaign(session.id, life: life, now: now()) { () throws(ConfigurationError) in
+      try reading {
+        var revision: UInt64 = 0
+        try database.transaction { revision = try nextRevision() }
+        return revision
+      }
+    }
+  }
+
+  package func controller() -> Leadership? { liveness.controller(now: now()) }
+  package func resign(_ leadership: Leadership) { liveness.resign(leadership) }
+
+  private func isController(_ claimed: Leadership?) -> Bool {
+    claimed == nil || liveness.controller(now: now())?.revision == claimed!.revision
   }
 }

@@ -6,7 +6,6 @@ import Foundation
 import LarisProtocol
 import Logging
 import NodeSupport
-import SQLite
 import SwiftProtobuf
 import Wire
 import ZeroMQ
@@ -28,14 +27,18 @@ package final class DispatcherNode {
     package var workerListen: String
     /// Requests a second that are let in; 0: as many as come.
     package var admittedPerSecond: Int
+    /// Where the cluster's configuration is; nil: in the data folder.
+    package var etcd: EtcdOptions?
     package init(
-      data: String, node: String, listen: String, workerListen: String, admittedPerSecond: Int = 0
+      data: String, node: String, listen: String, workerListen: String, admittedPerSecond: Int = 0,
+      etcd: EtcdOptions? = nil
     ) {
       self.data = data
       self.node = node
       self.listen = listen
       self.workerListen = workerListen
       self.admittedPerSecond = admittedPerSecond
+      self.etcd = etcd
     }
   }
 
@@ -49,32 +52,77 @@ package final class DispatcherNode {
   private let configuration: Configuration
   private let folder: DataFolder
   private let registry: WorkerRegistry
+  private let store: StoreThread
   private let cluster: ClusterRecord
   private let incarnation = Incarnation.random()
   private let startedAt = Clock.wallMilliseconds()
   private let context = ZeroMQContext(ioThreads: 2)
   private let logger: Logger
 
-  /// Takes the data folder and opens the cluster's configuration.
+  /// Takes the data folder and opens the cluster's configuration. Waits for an etcd that is away.
   ///
   /// - Throws: `NodeError`: no cluster there, in use, of another kind.
-  package init(_ configuration: Configuration) throws {
+  package init(_ configuration: Configuration, until stop: StopFlag = StopFlag()) throws {
     self.configuration = configuration
     logger = Logger(label: configuration.node)
-    folder = try DataFolder(configuration.data, create: false)
-    if let identity = try folder.identity(), identity.kind != "dispatcher" {
+    folder = try DataFolder(configuration.data, create: configuration.etcd != nil)
+    let identity = try folder.identity()
+    if let identity, identity.kind != "dispatcher" {
       throw NodeError(
         .usage, "the data folder \(configuration.data) is a \(identity.kind)'s, not a dispatcher's")
     }
-    let store: EmbeddedStore
+    let store: any ConfigurationManager
+    let view: GroupsView
     do {
-      let path = configuration.data + "/cluster.sqlite"
-      store = try EmbeddedStore(path, exists: FileManager.default.fileExists(atPath: path))
-    } catch {
-      throw NodeError(.usage, "\(error)")
+      store = try Self.open(configuration, until: stop, logger)
+      view = try store.groups(since: nil)
+    } catch let error as ConfigurationError {
+      throw NodeError(error.kind == .unavailable ? .unreachable : .usage, "\(error)")
     }
-    cluster = try store.cluster()
-    registry = try WorkerRegistry(cluster: cluster, store: store, incarnation: incarnation, logger: logger)
+    cluster = store.cluster
+    if let identity, identity.cluster != cluster.id {
+      throw NodeError(
+        .usage,
+        "the data folder \(configuration.data) is of cluster \(identity.cluster), and the configuration "
+          + "of \(cluster.id) (\(cluster.name)); name another folder with --data")
+    }
+    if identity == nil {
+      try folder.setIdentity(.init(kind: "dispatcher", cluster: cluster.id, node: configuration.node))
+    }
+    let node = NodeRecord(
+      kind: .dispatcher, node: configuration.node, incarnation: incarnation,
+      addresses: ["services": configuration.listen, "workers": configuration.workerListen])
+    self.store = StoreThread(store, revision: view.revision, node: node, logger: logger)
+    registry = WorkerRegistry(
+      cluster: cluster, groups: view.groups, store: self.store, node: node, logger: logger)
+  }
+
+  private static func open(
+    _ configuration: Configuration, until stop: StopFlag, _ logger: Logger
+  ) throws -> any ConfigurationManager {
+    guard let etcd = configuration.etcd else {
+      let path = configuration.data + "/cluster.sqlite"
+      return try EmbeddedStore(path, exists: FileManager.default.fileExists(atPath: path))
+    }
+    var isTold = false
+    while true {
+      switch attempt(etcd) {
+      case .success(let store): return store
+      case .failure(let error):
+        guard error.kind == .unavailable, !stop.isSet else { throw error }
+        if !isTold { logger.warning("\(error); trying until it is there") }
+        isTold = true
+        usleep(100_000)
+      }
+    }
+  }
+
+  private static func attempt(_ etcd: EtcdOptions) -> Result<EtcdStore, ConfigurationError> {
+    do {
+      return .success(try EtcdStore(etcd))
+    } catch {
+      return .failure(error)
+    }
   }
 
   private final class Box { var message = Message() }
@@ -126,6 +174,7 @@ package final class DispatcherNode {
       }
       if fromWorkers { try takeFromWorkers(workers, &core, frames, now: now) }
       if fromClients { try takeFromClients(clients, &core, &frames, now: now) }
+      carryOn(workers, &core, now: now)
       core.dispatch(now: now)
       send(&core, workers)
       for request in core.statusRequests {
@@ -141,6 +190,7 @@ package final class DispatcherNode {
         connections.tick(now: now)
         if let stopAt, core.isIdle || now >= stopAt {
           reply(&core, clients)
+          store.stop()
           logger.info("dispatcher stopped")
           return
         }
@@ -283,7 +333,9 @@ package final class DispatcherNode {
         case .answers: try core.answers(bytes, now: now)
         case .hello:
           let hello = try HelloFrame(bytes)
-          if try registry.opens(hello) { core.hello(hello, connection: connection, now: now) }
+          if registry.opens(hello, from: connection, now: now) {
+            core.hello(hello, connection: connection, now: now)
+          }
         case .stale: core.stale(try StaleFrame(bytes), connection: connection)
         case .beacon: try beacon(bytes, connection, socket, &core, now: now)
         case .batch, .assignment, nil: throw FrameError.unknownKind(bytes.first ?? 0)
@@ -295,10 +347,6 @@ package final class DispatcherNode {
           refusalLoggedAt = now
           logger.warning("a frame at the workers' port was dropped, the \(framesRefused)th: \(error)")
         }
-      } catch let error as SQLiteError {
-        // The configuration is never on the data path: what serves goes on, and the next beacon or
-        // hello tries again.
-        logger.warning("the cluster's configuration is out of reach: \(error)")
       }
     }
   }
@@ -310,11 +358,24 @@ package final class DispatcherNode {
     guard bytes.count >= 2, bytes[1] == FrameKind.version,
       let beacon = try? Laris_Beacon(serializedBytes: Data(bytes[2...]))
     else { throw FrameError.unsupportedVersion(bytes.count > 1 ? bytes[1] : 0) }
-    let assignment = try registry.heard(beacon, now: now)
-    for group in registry.groups where group.primary != nil {
-      core.assigned(group.partition, epoch: group.epoch)
+    if let assignment = registry.heard(beacon, from: connection, now: now) {
+      send(assignment, to: connection, socket)
     }
-    guard let assignment else { return }
+  }
+
+  /// What the configuration store has said since the last turn.
+  private func carryOn(_ socket: borrowing Socket, _ core: inout DispatcherCore, now: Int64) {
+    let outcome = registry.carryOn(now: now)
+    if outcome.didGroupsChange {
+      for group in registry.groups where group.primary != nil {
+        core.assigned(group.partition, epoch: group.epoch)
+      }
+    }
+    for (connection, assignment) in outcome.assignments { send(assignment, to: connection, socket) }
+    for (hello, connection) in outcome.hellos { core.hello(hello, connection: connection, now: now) }
+  }
+
+  private func send(_ assignment: Laris_Assignment, to connection: [UInt8], _ socket: borrowing Socket) {
     do {
       let bytes: [UInt8] = try assignment.serializedBytes()
       try socket.send(connection, more: true)

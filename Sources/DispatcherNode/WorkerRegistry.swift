@@ -1,17 +1,27 @@
 import Cluster
-import ConfigurationManager
 import Foundation
 import LarisProtocol
 import Logging
 import NodeSupport
 import Wire
 
-/// The workers that were heard of, and the cluster map: the controller's shell.
+/// The workers that were heard of, and the cluster map as it was seen last: the controller's shell.
+///
+/// What must be asked of the configuration store is asked through ``StoreThread``, and carried on with
+/// when its report is there; ``carryOn(now:)`` says what came of it.
 final class WorkerRegistry {
   private struct Worker {
     var beacon: Laris_Beacon
+    var connection: [UInt8]
     var heardAt: Int64
     var heardAtWall: Int64
+  }
+
+  /// What is to be sent, or taken up, because the store has spoken.
+  struct Outcome {
+    var assignments: [(connection: [UInt8], assignment: Laris_Assignment)] = []
+    var hellos: [(hello: HelloFrame, connection: [UInt8])] = []
+    var didGroupsChange = false
   }
 
   /// A worker that is silent for so long is not alive.
@@ -20,38 +30,56 @@ final class WorkerRegistry {
   private static let workersMax = 4_096
 
   private let cluster: ClusterRecord
-  private let store: any ConfigurationManager
-  private let incarnation: Incarnation
-  private let controller: Controller
+  private let store: StoreThread
+  private let node: NodeRecord
   private let logger: Logger
+  private var controller: Controller
+  /// Up to when this dispatcher is it.
+  private var controllerUntil: Int64 = 0
   private(set) var groups: [GroupRecord]
   private var workers: [String: Worker] = [:]
+  /// To whom names belong, as the store said.
+  private var folders: [String: String] = [:]
+  /// Workers whose claim is asked for, with what they said last.
+  private var claiming: [String: Worker] = [:]
+  /// Groups of which a change is under way, and why.
+  private var changing: [PartitionID: String] = [:]
+  private var lookedAt: Int64 = 0
+  /// Partitions that serve once the store knows that they do.
+  private var opening: [PartitionID: (hello: HelloFrame, connection: [UInt8])] = [:]
 
-  init(cluster: ClusterRecord, store: any ConfigurationManager, incarnation: Incarnation, logger: Logger)
-    throws
-  {
+  init(
+    cluster: ClusterRecord, groups: [GroupRecord], store: StoreThread, node: NodeRecord, logger: Logger
+  ) {
     self.cluster = cluster
+    self.groups = groups
     self.store = store
-    self.incarnation = incarnation
+    self.node = node
     self.logger = logger
-    controller = Controller(initialWorkers: cluster.initialWorkers)
-    groups = try store.groups()
+    controller = Controller(.init(replicas: cluster.replicas, initialWorkers: cluster.initialWorkers))
+  }
+
+  private func isController(now: Int64) -> Bool { now < controllerUntil }
+
+  private func answer(refused: String = "") -> Laris_Assignment {
+    var assignment = Laris_Assignment()
+    assignment.version = UInt32(FrameKind.version)
+    assignment.clusterID = cluster.id
+    assignment.dispatcherIncarnation = node.incarnation.rawValue
+    assignment.refused = refused
+    return assignment
   }
 
   /// A worker said who it is.
   ///
-  /// - Returns: what it is told, or nil where it is leaving and wants nothing.
-  func heard(_ beacon: Laris_Beacon, now: Int64) throws -> Laris_Assignment? {
-    var assignment = Laris_Assignment()
-    assignment.version = UInt32(FrameKind.version)
-    assignment.clusterID = cluster.id
-    assignment.dispatcherIncarnation = incarnation.rawValue
+  /// - Returns: what it is told; nil where it is leaving and wants nothing, or the store must speak first.
+  func heard(_ beacon: Laris_Beacon, from connection: [UInt8], now: Int64) -> Laris_Assignment? {
     // Rule 18.
     guard beacon.clusterID.isEmpty || beacon.clusterID == cluster.id else {
-      assignment.refused =
-        "worker \(beacon.node) belongs to cluster \(beacon.clusterID), and this dispatcher to \(cluster.id) "
-        + "(\(cluster.name)); give it another data folder, or another --dispatcher"
-      return assignment
+      return answer(
+        refused:
+          "worker \(beacon.node) belongs to cluster \(beacon.clusterID), and this dispatcher to \(cluster.id) "
+          + "(\(cluster.name)); give it another data folder, or another --dispatcher")
     }
     if beacon.leaving {
       workers[beacon.node]?.heardAt = 0
@@ -62,17 +90,30 @@ final class WorkerRegistry {
       return nil
     }
     // The rule is four partitions a worker, so no cluster has more of them than of partitions.
-    guard workers[beacon.node] != nil || workers.count < Self.workersMax else {
-      assignment.refused = "this dispatcher has \(Self.workersMax) workers, and takes no more"
-      return assignment
+    guard workers[beacon.node] != nil || workers.count + claiming.count < Self.workersMax else {
+      return answer(refused: "this dispatcher has \(Self.workersMax) workers, and takes no more")
     }
+    let worker = Worker(
+      beacon: beacon, connection: connection, heardAt: now, heardAtWall: Clock.wallMilliseconds())
     // A name belongs to the folder that came with it first: an empty one is never taken for it.
-    guard try store.claim(node: beacon.node, folder: beacon.folder) else {
-      assignment.refused =
-        "the name \(beacon.node) belongs to a worker with another data folder; "
-        + "start that one, or choose another --node for this one"
-      return assignment
+    guard let folder = folders[beacon.node] else {
+      if claiming.updateValue(worker, forKey: beacon.node) == nil {
+        store.tell(.claim(node: beacon.node, folder: beacon.folder))
+      }
+      return nil
     }
+    guard folder == beacon.folder else { return answer(refused: takenName(beacon.node)) }
+    return note(worker, now: now)
+  }
+
+  private func takenName(_ node: String) -> String {
+    "the name \(node) belongs to a worker with another data folder; "
+      + "start that one, or choose another --node for this one"
+  }
+
+  /// A worker whose name is its own.
+  private func note(_ worker: Worker, now: Int64) -> Laris_Assignment? {
+    let beacon = worker.beacon
     if let known = workers[beacon.node], known.beacon.incarnation != beacon.incarnation {
       // One process at a time has the folder. What an earlier one sent may come late.
       if beacon.startedAt < known.beacon.startedAt, isAlive(known, now: now) { return nil }
@@ -80,9 +121,13 @@ final class WorkerRegistry {
     } else if workers[beacon.node] == nil {
       logger.info("worker \(beacon.node) joined", metadata: ["pid": "\(beacon.pid)"])
     }
-    workers[beacon.node] = Worker(beacon: beacon, heardAt: now, heardAtWall: Clock.wallMilliseconds())
-    try carryOut(now: now)
+    workers[beacon.node] = worker
+    control(now: now)
+    return assignment(of: beacon)
+  }
 
+  private func assignment(of beacon: Laris_Beacon) -> Laris_Assignment {
+    var assignment = answer()
     assignment.reserveMilliseconds = cluster.reserveMilliseconds
     assignment.feeBasisPoints = cluster.feeBasisPoints
     assignment.partitionCount = UInt32(cluster.partitions)
@@ -99,25 +144,34 @@ final class WorkerRegistry {
   }
 
   private func isValid(_ beacon: Laris_Beacon) -> Bool {
-    !beacon.node.isEmpty && beacon.node.utf8.count <= 64 && beacon.incarnation != 0
-      && beacon.folder.utf8.count <= 64 && !beacon.folder.isEmpty
+    NodeRecord.isName(beacon.node) && beacon.incarnation != 0 && NodeRecord.isName(beacon.folder)
   }
 
-  private func carryOut(now: Int64) throws {
+  /// Asks for what the controller wants. What needs no controller, any dispatcher asks for.
+  private func control(now: Int64) {
     let alive = workers.values.filter { isAlive($0, now: now) }.map {
-      Controller.Worker(node: $0.beacon.node, incarnation: Incarnation($0.beacon.incarnation))
+      Controller.Worker(
+        node: $0.beacon.node, incarnation: Incarnation($0.beacon.incarnation),
+        holds: Set($0.beacon.partitions.compactMap { UInt16(exactly: $0.partition).map(PartitionID.init) }))
     }
-    for proposal in controller.proposals(groups: groups, workers: alive) {
-      guard try store.change(proposal.record, why: proposal.why, at: Clock.wallMilliseconds()) else {
-        // Somebody else changed it: look again at the next beacon.
-        groups = try store.groups()
-        return
+    let isController = isController(now: now)
+    for step in controller.steps(groups: groups, alive: alive, now: now)
+    where changing[step.partition] == nil {
+      switch step {
+      case .restart(let record, let why): change(record, why, isControllers: false)
+      case .place(let record, let why) where isController: change(record, why, isControllers: true)
+      case .ask(let partition, let proposal, let epoch, let why) where isController:
+        changing[partition] = why
+        store.tell(.ask(proposal, partition, ifEpoch: epoch))
+      case .place, .ask: break
       }
-      groups[Int(proposal.record.partition.rawValue)] = proposal.record
-      logger.info(
-        "partition \(proposal.record.partition.rawValue): \(proposal.why)",
-        metadata: ["epoch": "\(proposal.record.epoch.rawValue)"])
     }
+  }
+
+  private func change(_ record: GroupRecord, _ why: String, isControllers: Bool) {
+    changing[record.partition] = why
+    let change = GroupChange(record, why: why, by: node.life, at: Clock.wallMilliseconds())
+    store.tell(.change(change, isControllers: isControllers))
   }
 
   private func isAlive(_ worker: Worker, now: Int64) -> Bool {
@@ -126,16 +180,81 @@ final class WorkerRegistry {
 
   /// A partition says that it serves: whether the cluster map agrees. Before its first request
   /// the store is told that it has begun.
-  func opens(_ hello: HelloFrame) throws -> Bool {
-    let number = Int(hello.partition.rawValue)
-    guard number < groups.count, groups[number].epoch == hello.epoch,
-      groups[number].primary == hello.node, groups[number].incarnation == hello.incarnation
-    else { return false }
-    if !groups[number].isOpened {
-      try store.markOpened(hello.partition)
-      groups[number].isOpened = true
+  func opens(_ hello: HelloFrame, from connection: [UInt8], now: Int64) -> Bool {
+    guard isKnown(hello) else {
+      lookForLater(hello, now: now)
+      return false
     }
-    return true
+    if groups[Int(hello.partition.rawValue)].isOpened { return true }
+    if opening.updateValue((hello, connection), forKey: hello.partition) == nil {
+      store.tell(.open(hello.partition))
+    }
+    return false
+  }
+
+  private func isKnown(_ hello: HelloFrame) -> Bool {
+    let number = Int(hello.partition.rawValue)
+    guard number < groups.count else { return false }
+    return groups[number].epoch == hello.epoch && groups[number].primary == hello.node
+      && groups[number].incarnation == hello.incarnation
+  }
+
+  /// Another dispatcher may have seen to a later epoch. A stranger may say so too: it is only looked,
+  /// and not often.
+  private func lookForLater(_ hello: HelloFrame, now: Int64) {
+    let number = Int(hello.partition.rawValue)
+    guard number < groups.count, hello.epoch > groups[number].epoch, now - lookedAt >= 50 else { return }
+    lookedAt = now
+    store.tell(.look)
+  }
+
+  /// Takes up what the store has said since.
+  func carryOn(now: Int64) -> Outcome {
+    var outcome = Outcome()
+    var concerned: Set<String> = []
+    for report in store.reports() {
+      switch report {
+      case .controller(let until): controllerUntil = until
+      case .claimed(let name, let folder, let isOurs):
+        guard let worker = claiming.removeValue(forKey: name), let isOurs else { continue }
+        guard isOurs else {
+          outcome.assignments.append((worker.connection, answer(refused: takenName(name))))
+          continue
+        }
+        folders[name] = folder
+        if let assignment = heard(worker.beacon, from: worker.connection, now: now) {
+          outcome.assignments.append((worker.connection, assignment))
+        }
+      case .settled(let partition, let present, let isMade):
+        let why = changing.removeValue(forKey: partition)
+        guard let present else { continue }
+        if isMade {
+          logger.info(
+            "partition \(partition.rawValue): \(why ?? "")",
+            metadata: ["epoch": "\(present.epoch.rawValue)"])
+        }
+        see(present, &outcome, &concerned)
+      case .seen(let changed): for group in changed { see(group, &outcome, &concerned) }
+      case .opened(let partition, let isOpened):
+        guard let waiting = opening.removeValue(forKey: partition), isOpened else { continue }
+        groups[Int(partition.rawValue)].isOpened = true
+        if isKnown(waiting.hello) { outcome.hellos.append(waiting) }
+      }
+    }
+    // Who was given something, or lost it, hears of it at once.
+    for name in concerned {
+      guard let worker = workers[name], isAlive(worker, now: now) else { continue }
+      outcome.assignments.append((worker.connection, assignment(of: worker.beacon)))
+    }
+    return outcome
+  }
+
+  private func see(_ group: GroupRecord, _ outcome: inout Outcome, _ concerned: inout Set<String>) {
+    let number = Int(group.partition.rawValue)
+    guard number < groups.count, groups[number] != group else { return }
+    concerned.formUnion(group.members)
+    groups[number] = group
+    outcome.didGroupsChange = true
   }
 
   func describe(into status: inout Laris_ClusterStatus, now: Int64) {
@@ -155,6 +274,7 @@ final class WorkerRegistry {
       row.epoch = group.epoch.rawValue
       row.primary = group.primary ?? ""
       row.note = group.primary == nil ? "waits for \(cluster.initialWorkers) workers" : "its primary is away"
+      if group.primary == nil, !isController(now: now) { row.note = "waits for the controller to place it" }
       if let primary = group.primary, let worker = workers[primary], isAlive(worker, now: now),
         let beacon = worker.beacon.partitions.first(where: { $0.partition == row.partition })
       {

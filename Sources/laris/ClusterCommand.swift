@@ -11,26 +11,52 @@ struct ClusterCommand: ParsableCommand {
   struct Init: ParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "init",
-      abstract: "A new cluster, in its dispatcher's data folder.",
+      abstract: "A new cluster, in its dispatcher's data folder, or in etcd.",
       discussion: """
         Partitions are for ever: 4 times the workers that you will ever have is a good number.
 
           laris cluster init --data /var/lib/laris/dispatcher --name pasar --partitions 64 --workers 3
           laris dispatcher --data /var/lib/laris/dispatcher
           laris worker --data /var/lib/laris/worker-1 --node worker-1 --dispatcher tcp://HOST:12121
+
+        With its configuration in etcd, over several machines:
+
+          laris cluster init --etcd https://etcd-1:2379,https://etcd-2:2379 --etcd-ca ca.pem --name pasar
         """)
 
-    @Option(help: "The dispatcher's data folder; made if missing.")
-    var data: String
+    @Option(help: "The dispatcher's data folder; made if missing. Not with --etcd.")
+    var data: String?
 
     @Flag(help: "Print JSON: {id, name, partitions, currency}.")
     var json = false
 
     @OptionGroup var options: ClusterShape
+    @OptionGroup var etcd: EtcdArguments
+
+    func validate() throws {
+      guard (data == nil) == etcd.isGiven else {
+        throw ValidationError(
+          "a cluster's configuration is in a folder (--data) or in etcd (--etcd): name one")
+      }
+    }
 
     func run() throws {
       let record = try options.record()
-      try Self.create(record, in: data)
+      let place: String
+      if let options = try etcd.options() {
+        do {
+          try EtcdStore.create(options, record)
+        } catch {
+          throw NodeError(
+            error.kind == .unavailable ? .unknown : .no,
+            error.kind == .unavailable
+              ? "\(error); whether the cluster was made is unknown: the same command tells" : "\(error)")
+        }
+        place = "etcd, under \(options.prefix)"
+      } else {
+        try Self.create(record, in: data!)
+        place = data!
+      }
       if json {
         struct Made: Encodable { let id, name, currency: String, partitions: Int }
         let made = Made(
@@ -39,9 +65,10 @@ struct ClusterCommand: ParsableCommand {
         return
       }
       Terminal.print(
-        "cluster \(record.name) (\(record.id)): \(record.partitions) partitions, \(record.currency), in \(data)"
+        "cluster \(record.name) (\(record.id)): \(record.partitions) partitions, \(record.currency), in \(place)"
       )
-      Terminal.print("next: laris dispatcher --data \(data)")
+      Terminal.print(
+        "next: laris dispatcher --data \(data ?? "FOLDER --etcd \(etcd.etcd.joined(separator: ","))")")
     }
 
     static func create(_ record: ClusterRecord, in data: String) throws {
@@ -49,10 +76,18 @@ struct ClusterCommand: ParsableCommand {
       let path = data + "/cluster.sqlite"
       do {
         try EmbeddedStore.create(path, record, exists: FileManager.default.fileExists(atPath: path))
-      } catch let error as EmbeddedStore.Failure {
+      } catch {
         throw NodeError(.no, "\(error)")
       }
       try folder.setIdentity(.init(kind: "dispatcher", cluster: record.id, node: "dispatcher-1"))
+    }
+
+    static func cluster(at path: String) throws -> ClusterRecord {
+      do {
+        return try EmbeddedStore(path, exists: true).cluster
+      } catch {
+        throw NodeError(.no, "\(error)")
+      }
     }
   }
 }

@@ -8,10 +8,11 @@ struct DispatcherCommand: ParsableCommand {
     commandName: "dispatcher",
     abstract: "Run a dispatcher: services submit to it, workers join it.",
     discussion: """
-      Its data folder holds the cluster's configuration (laris cluster init makes it).
-      SIGTERM answers what is under way and exits 0.
+      Its data folder holds the cluster's configuration (laris cluster init makes it), unless that is in
+      etcd: then the folder may be empty. SIGTERM answers what is under way and exits 0.
 
         laris dispatcher --data /var/lib/laris/dispatcher
+        laris dispatcher --data /var/lib/laris/dispatcher --etcd https://etcd-1:2379 --etcd-ca ca.pem
       """)
 
   @Option(help: "Data folder of the cluster's dispatcher.")
@@ -32,6 +33,7 @@ struct DispatcherCommand: ParsableCommand {
       discussion: "Channels share it evenly. New orders and reads wait behind settlements and order steps."))
   var admit: Int = 0
 
+  @OptionGroup var etcd: EtcdArguments
   @OptionGroup var nodeOptions: NodeOptions
 
   func validate() throws {
@@ -46,7 +48,9 @@ struct DispatcherCommand: ParsableCommand {
   func run() throws {
     let stop = nodeOptions.start()
     let dispatcher = try DispatcherNode(
-      .init(data: data, node: node, listen: listen, workerListen: workerListen, admittedPerSecond: admit))
+      .init(
+        data: data, node: node, listen: listen, workerListen: workerListen, admittedPerSecond: admit,
+        etcd: try etcd.options()), until: stop)
     try dispatcher.run(until: stop)
   }
 }

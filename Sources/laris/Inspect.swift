@@ -147,8 +147,8 @@ struct Inspect: ParsableCommand {
   }
 
   private func cluster(_ file: String) throws -> [(String, String)] {
-    let store = try EmbeddedStore(file, exists: true)
-    let record = try store.cluster()
+    let store = try EmbeddedStore(file, exists: true, mode: .readOnly)
+    let record = store.cluster
     let groups = try store.groups()
     return [
       ("file", file), ("kind", "cluster configuration"), ("id", record.id), ("name", record.name),
@@ -158,8 +158,10 @@ struct Inspect: ParsableCommand {
       ("request window", "\(record.requestWindowMilliseconds) ms"),
       (
         "groups",
-        groups.map { "\($0.partition.rawValue):\($0.primary ?? "-")@\($0.epoch.rawValue)" }.joined(
-          separator: " ")
+        groups.map { group in
+          let members = group.members.isEmpty ? "-" : group.members.joined(separator: "+")
+          return "\(group.partition.rawValue):\(members)@\(group.epoch.rawValue)"
+        }.joined(separator: " ")
       ),
     ]
   }

@@ -55,7 +55,7 @@ struct Up: ParsableCommand {
       try ClusterCommand.Init.create(
         try shape.record(defaultPartitions: 6, defaultWorkers: workers), in: dispatcherData)
     }
-    let cluster = try EmbeddedStore(path, exists: true).cluster()
+    let cluster = try ClusterCommand.Init.cluster(at: path)
     if let wanted = shape.partitions, wanted != cluster.partitions {
       throw NodeError(
         .usage,

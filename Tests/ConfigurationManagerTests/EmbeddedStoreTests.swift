@@ -5,29 +5,6 @@ import SQLite
 import TestSupport
 import Testing
 
-extension ConfigurationManagerContract {
-  static let embedded = ConfigurationManagerContract(
-    name: "embedded store",
-    make: { record, folder in
-      let path = folder.path + "/cluster.sqlite"
-      try EmbeddedStore.create(path, record, exists: false)
-      return { [folder] in try EmbeddedStore(folder.path + "/cluster.sqlite", exists: true) }
-    },
-    history: { folder in
-      let database = try Database(folder.path + "/cluster.sqlite", mode: .readOnly)
-      let read = try database.prepare(
-        "SELECT partition, epoch, primary_node, at, why FROM history ORDER BY partition, epoch")
-      var changes: [Change] = []
-      while try read.step() {
-        changes.append(
-          Change(
-            partition: UInt16(read.int64(0)), epoch: read.uint64(1),
-            primary: read.isNull(2) ? nil : read.text(2), at: read.int64(3), why: read.text(4)))
-      }
-      return changes
-    })
-}
-
 struct EmbeddedStoreTests {
   private static let record = ConfigurationManagerContract.record
 
@@ -35,21 +12,21 @@ struct EmbeddedStoreTests {
     let folder = try TestFolder()
     let path = folder.path + "/cluster.sqlite"
     try EmbeddedStore.create(path, Self.record, exists: false)
-    let error = #expect(throws: EmbeddedStore.Failure.self) {
+    let error = #expect(throws: ConfigurationError.self) {
       try EmbeddedStore.create(path, Self.record, exists: true)
     }
     #expect(error?.description.hasPrefix("\(path) exists") == true)
     var other = Self.record
     other.id = "another"
-    #expect(throws: EmbeddedStore.Failure.self) { try EmbeddedStore.create(path, other, exists: false) }
-    #expect(try EmbeddedStore(path, exists: true).cluster() == Self.record, "the first one is untouched")
+    #expect(throws: ConfigurationError.self) { try EmbeddedStore.create(path, other, exists: false) }
+    #expect(try EmbeddedStore(path, exists: true).cluster == Self.record, "the first one is untouched")
     #expect(try EmbeddedStore(path, exists: true).groups().count == 6)
   }
 
   @Test func `a folder without a cluster says how to make one`() throws {
     let folder = try TestFolder()
     let path = folder.path + "/cluster.sqlite"
-    let error = #expect(throws: EmbeddedStore.Failure.self) { _ = try EmbeddedStore(path, exists: false) }
+    let error = #expect(throws: ConfigurationError.self) { _ = try EmbeddedStore(path, exists: false) }
     #expect(error?.description.contains("laris cluster init") == true)
     #expect(!FileManager.default.fileExists(atPath: path), "nothing was made")
   }
@@ -64,13 +41,20 @@ struct EmbeddedStoreTests {
     "DELETE FROM groups WHERE partition = 2",
     "UPDATE groups SET partition = 6 WHERE partition = 0", "UPDATE groups SET epoch = -1 WHERE partition = 1",
     "UPDATE groups SET epoch = 9223372036854775807 WHERE partition = 1",
+    "UPDATE groups SET epoch = 1 WHERE partition = 1",
+    "UPDATE groups SET primary_node = 'a' WHERE partition = 1",
+    "UPDATE groups SET primary_node = '', epoch = 1 WHERE partition = 1",
+    "UPDATE groups SET primary_node = 'a', epoch = 1, secondaries = '[\"a\"]' WHERE partition = 1",
+    "UPDATE groups SET secondaries = '{' WHERE partition = 1",
+    "UPDATE groups SET proposal = 'dance', proposal_node = 'a' WHERE partition = 1",
+    "UPDATE groups SET proposal = 'join' WHERE partition = 1",
   ])
   func `a configuration that no program of ours writes is refused`(sql: String) throws {
     let folder = try TestFolder()
     let path = folder.path + "/cluster.sqlite"
     try EmbeddedStore.create(path, Self.record, exists: false)
     do { try Database(path, mode: .readWrite).execute(sql) }
-    let error = #expect(throws: EmbeddedStore.Failure.self) {
+    let error = #expect(throws: ConfigurationError.self) {
       _ = try EmbeddedStore(path, exists: true).groups()
     }
     #expect(error?.description.hasPrefix("\(path) is damaged") == true)
@@ -80,8 +64,98 @@ struct EmbeddedStoreTests {
     let folder = try TestFolder()
     let path = folder.path + "/cluster.sqlite"
     try Data("this is no database, whatever its name says".utf8).write(to: URL(fileURLWithPath: path))
-    #expect(throws: SQLiteError.self) {
-      _ = try EmbeddedStore(path, exists: true).cluster()
+    let error = #expect(throws: ConfigurationError.self) { _ = try EmbeddedStore(path, exists: true) }
+    #expect(error?.kind == .damaged)
+  }
+
+  /// As the first version made it.
+  private static let firstVersion = """
+    CREATE TABLE cluster (
+      id TEXT NOT NULL, name TEXT NOT NULL, currency TEXT NOT NULL, partitions INTEGER NOT NULL,
+      replicas INTEGER NOT NULL, initial_workers INTEGER NOT NULL, reserve_milliseconds INTEGER NOT NULL,
+      fee_basis_points INTEGER NOT NULL, request_window_milliseconds INTEGER NOT NULL,
+      created_at INTEGER NOT NULL
+    );
+    CREATE TABLE groups (
+      partition INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, primary_node TEXT, incarnation INTEGER NOT NULL,
+      opened INTEGER NOT NULL
+    );
+    CREATE TABLE workers (node TEXT PRIMARY KEY, folder TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE history (
+      partition INTEGER NOT NULL, epoch INTEGER NOT NULL, primary_node TEXT, at INTEGER NOT NULL,
+      why TEXT NOT NULL, PRIMARY KEY (partition, epoch)
+    ) WITHOUT ROWID;
+    INSERT INTO cluster VALUES ('id-1', 'pasar', 'IDR', 2, 1, 3, 1000, 250, 1000, 7);
+    INSERT INTO groups VALUES (0, 2, 'a', 9, 1), (1, 0, NULL, 0, 0);
+    INSERT INTO workers VALUES ('a', 'one');
+    INSERT INTO history VALUES (0, 1, 'a', 5, 'placed on a'), (0, 2, 'a', 6, 'a started again');
+    """
+
+  @Test func `a file of the first version is brought up to date, and loses nothing`() throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/cluster.sqlite"
+    do { try Database(path, mode: .readWrite).execute(Self.firstVersion) }
+    let early = #expect(throws: ConfigurationError.self) {
+      _ = try EmbeddedStore(path, exists: true, mode: .readOnly)
+    }
+    #expect(early?.description.contains("the next start of its dispatcher") == true, "a look changes nothing")
+    for _ in 0..<2 {
+      let store = try EmbeddedStore(path, exists: true)
+      #expect(store.cluster.id == "id-1")
+      #expect(
+        try store.groups() == [
+          ConfigurationManagerContract.group(0, 2, "a", 9, isOpened: true),
+          ConfigurationManagerContract.group(1, 0, nil, 0),
+        ])
+      #expect(try store.claim(node: "a", folder: "one"))
+      #expect(try store.history(of: PartitionID(0)).map(\.why) == ["placed on a", "a started again"])
+    }
+    let store = try EmbeddedStore(path, exists: true)
+    let next = ConfigurationManagerContract.group(0, 3, "a", 10, secondaries: ["b"])
+    #expect(store.change(ConfigurationManagerContract.change(next), as: nil) == .accepted)
+  }
+
+  @Test func `a file of a later version is refused by name`() throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/cluster.sqlite"
+    try EmbeddedStore.create(path, Self.record, exists: false)
+    do { try Database(path, mode: .readWrite).execute("PRAGMA user_version = 3") }
+    let error = #expect(throws: ConfigurationError.self) { _ = try EmbeddedStore(path, exists: true) }
+    #expect(error?.kind == .tooNew)
+    #expect(error?.description == "\(path) has version 3 and this program knows 2; run a later one")
+  }
+
+  @Test func `a file that another has locked is an unknown outcome, soon`() throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/cluster.sqlite"
+    try EmbeddedStore.create(path, Self.record, exists: false)
+    let store = try EmbeddedStore(path, exists: true)
+    let other = try Database(path, mode: .readWrite)
+    try other.execute("BEGIN EXCLUSIVE")
+    let change = ConfigurationManagerContract.change(ConfigurationManagerContract.group(0, 1, "a", 1))
+    let began = SteadyClock.milliseconds()
+    guard case .unknown(let why) = store.change(change, as: nil) else {
+      Issue.record("it is not unknown")
+      return
+    }
+    #expect(why.contains("locked"), "\(why)")
+    #expect(SteadyClock.milliseconds() - began < 5_000)
+    try other.execute("ROLLBACK")
+    #expect(store.change(change, as: nil) == .accepted)
+  }
+
+  @Test func `the controller's revision grows over restarts`() throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/cluster.sqlite"
+    try EmbeddedStore.create(path, Self.record, exists: false)
+    var last: UInt64 = 0
+    for life: UInt64 in 1...3 {
+      let store = try EmbeddedStore(path, exists: true)
+      let node = NodeRecord(kind: .dispatcher, node: "d", incarnation: Incarnation(life))
+      let session = store.register(node, milliseconds: 1_000)
+      let leadership = try #require(try store.campaign(session, life: node.life))
+      #expect(leadership.revision > last)
+      last = leadership.revision
     }
   }
 }

@@ -30,7 +30,7 @@ struct ClusterRowsTarget: FuzzTarget {
   func run(_ bytes: UnsafeRawBufferPointer) throws -> String {
     let path = try ScratchFolder.fresh("cluster-rows") + "/cluster.sqlite"
     try ClusterFiles.seed().withUnsafeBytes { try ScratchFolder.write($0, to: path) }
-    try RowEdits.apply(bytes, to: path, tables: ["cluster", "groups", "workers", "history"])
+    try RowEdits.apply(bytes, to: path, tables: ["cluster", "groups", "workers", "history", "revision"])
     return try ClusterFiles.use(path)
   }
 }
@@ -53,7 +53,7 @@ enum ClusterFiles {
       let group = GroupRecord(
         partition: PartitionID(partition), epoch: Epoch(1), primary: "worker-1", incarnation: Incarnation(7),
         isOpened: false)
-      _ = try store?.change(group, why: "seed", at: 1)
+      _ = store?.change(GroupChange(group, why: "seed", by: "seed", at: 1), as: nil)
       try store?.markOpened(group.partition)
     }
     store = nil
@@ -66,7 +66,7 @@ enum ClusterFiles {
   static func use(_ path: String) throws -> String {
     do {
       let store = try EmbeddedStore(path, exists: true)
-      let cluster = try store.cluster()
+      let cluster = store.cluster
       try require(
         (1...Routing.partitionsMax).contains(cluster.partitions),
         "a cluster of \(cluster.partitions) partitions")
@@ -85,12 +85,21 @@ enum ClusterFiles {
       var changed = 0
       let claimed = try store.claim(node: "worker-1", folder: "f-1")
       let workers = (1...3).map { Controller.Worker(node: "worker-\($0)", incarnation: Incarnation(8)) }
-      let controller = Controller(initialWorkers: cluster.initialWorkers)
-      for proposal in controller.proposals(groups: groups, workers: workers) {
-        guard try store.change(proposal.record, why: proposal.why, at: 2) else { continue }
-        try store.markOpened(proposal.record.partition)
+      var controller = Controller(
+        .init(replicas: cluster.replicas, initialWorkers: cluster.initialWorkers, healingMilliseconds: 0))
+      for step in controller.steps(groups: groups, alive: workers, now: 0) {
+        switch step {
+        case .restart(let record, let why), .place(let record, let why):
+          let change = GroupChange(record, why: why, by: "fuzz", at: 2)
+          try require(change.problem == nil, "\(change): \(change.problem ?? "")")
+          guard store.change(change, as: nil) == .accepted else { continue }
+          try store.markOpened(record.partition)
+        case .ask(let partition, let proposal, let epoch, _):
+          guard store.propose(proposal, to: partition, ifEpoch: epoch, as: nil) == .accepted else { continue }
+        }
         changed += 1
       }
+      for group in groups { _ = try store.history(of: group.partition) }
       groups = try store.groups()
       return "ok \(claimed) \(changed) \(groups.filter { $0.primary != nil }.count)"
     } catch let finding as Finding {

@@ -1,0 +1,294 @@
+import Cluster
+import ConfigurationManager
+import Foundation
+import Logging
+import NodeSupport
+import Synchronization
+
+/// The configuration store, on a thread of its own: it may be slow, or away, and who serves requests never
+/// waits for it. It is told what to do, and reports what came of it.
+///
+/// It also keeps this dispatcher registered, campaigns for it, and looks for what others changed.
+final class StoreThread: Sendable {
+  enum Order: Sendable {
+    case claim(node: String, folder: String)
+    /// `isControllers`: refused where this dispatcher is not the controller.
+    case change(GroupChange, isControllers: Bool)
+    case ask(GroupProposal?, PartitionID, ifEpoch: Epoch)
+    case open(PartitionID)
+    /// Somebody knows of a later epoch.
+    case look
+  }
+
+  enum Report: Sendable {
+    /// nil: it could not be learnt.
+    case claimed(node: String, folder: String, isOurs: Bool?)
+    /// What holds now, and whether it is what was wanted. nil: the controller is another.
+    case settled(PartitionID, GroupRecord?, isMade: Bool)
+    case opened(PartitionID, Bool)
+    /// Groups that changed.
+    case seen([GroupRecord])
+    /// Up to when this dispatcher is the controller, on the steady clock; 0: it is not.
+    case controller(until: Int64)
+  }
+
+  private static let leaseMilliseconds: Int64 = 5_000
+  private static let lookMilliseconds: Int64 = 500
+  private static let campaignMilliseconds: Int64 = 500
+  private static let retryMilliseconds: Int64 = 250
+
+  private struct Mailbox {
+    var orders: [Order] = []
+    var reports: [Report] = []
+    var isStopping = false
+  }
+
+  private let mailbox = Mutex(Mailbox())
+  private let hasReports = Atomic(false)
+  private let wake = DispatchSemaphore(value: 0)
+  private let thread = Mutex<NodeThread?>(nil)
+  private let logger: Logger
+
+  /// - Parameters:
+  ///   - store: the thread's alone from now on.
+  ///   - revision: up to which its groups are known.
+  init(_ store: any ConfigurationManager, revision: UInt64, node: NodeRecord, logger: Logger) {
+    self.logger = logger
+    let box = Box(store)
+    let thread = NodeThread("configuration") { [self] in
+      let work = Work(store: box.store, node: node, revision: revision)
+      run(work)
+    }
+    self.thread.withLock { $0 = thread }
+  }
+
+  /// Carries the store over to its thread.
+  private struct Box: @unchecked Sendable {
+    let store: any ConfigurationManager
+    init(_ store: any ConfigurationManager) { self.store = store }
+  }
+
+  func tell(_ order: Order) {
+    mailbox.withLock { $0.orders.append(order) }
+    wake.signal()
+  }
+
+  /// What came of orders since it was asked last. Costs nothing where there is nothing.
+  func reports() -> [Report] {
+    guard hasReports.exchange(false, ordering: .acquiringAndReleasing) else { return [] }
+    return mailbox.withLock { mailbox in
+      defer { mailbox.reports.removeAll(keepingCapacity: true) }
+      return mailbox.reports
+    }
+  }
+
+  /// Gives up what it holds, and ends; within the store's bound on a call or two.
+  func stop() {
+    mailbox.withLock { $0.isStopping = true }
+    wake.signal()
+    thread.withLock { $0 }?.join()
+  }
+
+  // MARK: On the thread
+
+  private final class Work {
+    let store: any ConfigurationManager
+    let node: NodeRecord
+    var revision: UInt64
+    var session: Session?
+    var leadership: Leadership?
+    var keepAliveAt: Int64 = 0
+    var campaignAt: Int64 = 0
+    var lookAt: Int64 = 0
+    /// Changes of which nobody knows whether they were made.
+    var unsettled: [PartitionID] = []
+    var settleAt: Int64 = 0
+    var isAway = false
+
+    init(store: any ConfigurationManager, node: NodeRecord, revision: UInt64) {
+      self.store = store
+      self.node = node
+      self.revision = revision
+    }
+
+    /// Of a controller whose lease surely holds.
+    var leads: Leadership? {
+      guard let session, let leadership, leadership.session == session.id,
+        SteadyClock.milliseconds() < session.expiresAt
+      else { return nil }
+      return leadership
+    }
+  }
+
+  private func report(_ report: Report) {
+    mailbox.withLock { $0.reports.append(report) }
+    hasReports.store(true, ordering: .releasing)
+  }
+
+  private func run(_ work: Work) {
+    while true {
+      keepUp(work)
+      let (orders, isStopping) = mailbox.withLock { mailbox in
+        defer { mailbox.orders.removeAll() }
+        return (mailbox.orders, mailbox.isStopping)
+      }
+      if isStopping { break }
+      for order in orders {
+        carryOut(order, work)
+        if mailbox.withLock({ $0.isStopping }) { break }
+        // A lease does not wait for a long list.
+        keepUp(work)
+      }
+      if orders.isEmpty { _ = wake.wait(timeout: .now() + .milliseconds(100)) }
+    }
+    if let session = work.session { try? work.store.end(session) }
+  }
+
+  /// What is due: the lease first.
+  private func keepUp(_ work: Work) {
+    let now = SteadyClock.milliseconds()
+    if now >= work.keepAliveAt {
+      work.keepAliveAt = now + Self.leaseMilliseconds / 3
+      let isKept: Void? = attempt(work) { () throws(ConfigurationError) in try keepAlive(work) }
+      if isKept == nil { work.keepAliveAt = now + Self.retryMilliseconds }
+      // What is away is asked for one thing at a time.
+      guard isKept != nil else { return }
+    }
+    if let session = work.session, now >= work.campaignAt {
+      work.campaignAt = now + Self.campaignMilliseconds
+      let isTold: Void? = attempt(work) { () throws(ConfigurationError) in try campaign(work, session) }
+      guard isTold != nil else { return }
+    }
+    if now >= work.lookAt {
+      work.lookAt = now + Self.lookMilliseconds
+      let isSeen: Void? = attempt(work) { () throws(ConfigurationError) in try look(work) }
+      guard isSeen != nil else { return }
+    }
+    if !work.unsettled.isEmpty, now >= work.settleAt {
+      work.settleAt = now + Self.retryMilliseconds
+      for partition in work.unsettled {
+        settle(partition, work)
+        if work.isAway { break }
+      }
+    }
+  }
+
+  /// - Returns: nil where the store said nothing.
+  private func attempt<Value>(_ work: Work, _ body: () throws(ConfigurationError) -> Value) -> Value? {
+    do {
+      let value = try body()
+      if work.isAway { logger.info("the cluster's configuration is in reach again") }
+      work.isAway = false
+      return value
+    } catch {
+      noteTrouble(error.description, work)
+      return nil
+    }
+  }
+
+  private func noteTrouble(_ why: String, _ work: Work) {
+    guard !work.isAway else { return }
+    work.isAway = true
+    logger.warning("the cluster's configuration is out of reach; what serves goes on: \(why)")
+  }
+
+  private func keepAlive(_ work: Work) throws(ConfigurationError) {
+    if let session = work.session {
+      work.session = try work.store.keepAlive(session)
+    }
+    if work.session == nil {
+      work.session = try work.store.register(work.node, milliseconds: Self.leaseMilliseconds)
+      work.campaignAt = 0
+    }
+    if work.leads != nil { report(.controller(until: work.session!.expiresAt)) }
+  }
+
+  private func campaign(_ work: Work, _ session: Session) throws(ConfigurationError) {
+    let had = work.leadership
+    let present = try work.store.campaign(session, life: work.node.life)
+    work.leadership = present?.session == session.id ? present : nil
+    if work.leadership != nil, had == nil {
+      logger.info("this dispatcher is the controller", metadata: ["revision": "\(present!.revision)"])
+    } else if work.leadership == nil, had != nil {
+      logger.info("this dispatcher is not the controller any more; that is \(present?.life ?? "nobody")")
+    }
+    if work.leadership != nil || had != nil {
+      report(.controller(until: work.leads == nil ? 0 : session.expiresAt))
+    }
+  }
+
+  private func look(_ work: Work) throws(ConfigurationError) {
+    let view = try work.store.groups(since: work.revision)
+    work.revision = view.revision
+    if !view.groups.isEmpty { report(.seen(view.groups)) }
+  }
+
+  private func carryOut(_ order: Order, _ work: Work) {
+    switch order {
+    case .claim(let node, let folder):
+      // What is away won't be there for the next one of the list either.
+      let isOurs =
+        work.isAway
+        ? nil
+        : attempt(work) { () throws(ConfigurationError) in
+          try work.store.claim(node: node, folder: folder)
+        }
+      report(.claimed(node: node, folder: folder, isOurs: isOurs))
+    case .open(let partition):
+      let isOpened: Void? =
+        work.isAway
+        ? nil : attempt(work) { () throws(ConfigurationError) in try work.store.markOpened(partition) }
+      report(.opened(partition, isOpened != nil))
+    case .look: work.lookAt = 0
+    case .change(let change, let isControllers):
+      let partition = change.record.partition
+      settled(change.record, of: partition, work, isControllers) { leadership in
+        work.store.change(change, as: leadership)
+      }
+    case .ask(let proposal, let partition, let epoch):
+      settled(nil, of: partition, work, true) { leadership in
+        work.store.propose(proposal, to: partition, ifEpoch: epoch, as: leadership)
+      }
+    }
+  }
+
+  private func settled(
+    _ record: GroupRecord?, of partition: PartitionID, _ work: Work, _ isControllers: Bool,
+    _ body: (Leadership?) -> ChangeOutcome
+  ) {
+    let leadership = work.leads
+    guard leadership != nil || !isControllers else { return report(.settled(partition, nil, isMade: false)) }
+    // It may come back meanwhile; whoever wants this still wants it then.
+    guard !work.isAway else { return work.unsettled.append(partition) }
+    switch body(isControllers ? leadership : nil) {
+    case .accepted:
+      // Whether it is opened, and what it is asked for, is not the change's to say.
+      if let present = attempt(work, { () throws(ConfigurationError) in try work.store.group(partition) }) {
+        report(.settled(partition, present, isMade: true))
+      } else {
+        work.unsettled.append(partition)
+      }
+    case .refused(let present): report(.settled(partition, present, isMade: false))
+    case .deposed:
+      work.leadership = nil
+      work.campaignAt = 0
+      report(.controller(until: 0))
+      report(.settled(partition, nil, isMade: false))
+    case .unknown(let why):
+      noteTrouble(why, work)
+      settle(partition, work)
+    }
+  }
+
+  /// Nothing else is done with the group until it was read (rule 7).
+  private func settle(_ partition: PartitionID, _ work: Work) {
+    work.unsettled.removeAll { $0 == partition }
+    guard let present = attempt(work, { () throws(ConfigurationError) in try work.store.group(partition) })
+    else {
+      work.unsettled.append(partition)
+      work.settleAt = SteadyClock.milliseconds() + Self.retryMilliseconds
+      return
+    }
+    report(.settled(partition, present, isMade: false))
+  }
+}
