@@ -103,8 +103,11 @@ package final class EmbeddedStore: ConfigurationManager {
         }
         let read = try database.prepare(
           "SELECT \(Self.columns) FROM groups WHERE revision > ?1 ORDER BY partition")
-        read.bind(1, revision.map { Int64(clamping: $0) } ?? -1)
+        read.bind(1, revision.map { Int64(clamping: $0) } ?? .min)
         while try read.step() { view.groups.append(try Self.group(read, cluster, database.path)) }
+        guard revision != nil || view.groups.count == cluster.partitions else {
+          throw Self.damaged(database.path, "a group's revision is out of range")
+        }
       }
       return view
     }
