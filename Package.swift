@@ -103,9 +103,13 @@ let package = Package(
     // Tests mirror the sources.
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .target(
+      name: "TestMarketplace", dependencies: ["Bytes", "Cluster", "Marketplace", "Wire", "WorkerCore"],
+      path: "Tests/TestMarketplace"),
+    .target(
       name: "Fuzz",
       dependencies: [
-        "TestSupport", "Bytes", "Cluster", "ConfigurationManager", "DispatcherCore", "LarisProtocol",
+        "TestMarketplace", "TestSupport", "Bytes", "Cluster", "ConfigurationManager", "DispatcherCore",
+        "LarisProtocol",
         "LoadTest", "LZ4", "Marketplace", "NodeSupport", "PartitionStore", "ReplicationLog", "SQLite", "Wire",
         "WorkerCore",
       ],
@@ -127,7 +131,7 @@ let package = Package(
       ]),
     .testTarget(name: "BytesTests", dependencies: ["TestSupport", "Bytes"]),
     .testTarget(name: "ClusterTests", dependencies: ["TestSupport", "Bytes", "Cluster"]),
-    .testTarget(name: "MarketplaceTests", dependencies: ["TestSupport", "Marketplace"]),
+    .testTarget(name: "MarketplaceTests", dependencies: ["TestMarketplace", "TestSupport", "Marketplace"]),
     .testTarget(
       name: "WireTests",
       dependencies: [
@@ -138,7 +142,8 @@ let package = Package(
     .testTarget(
       name: "WorkerCoreTests",
       dependencies: [
-        "TestSupport", "Bytes", "Cluster", "LarisProtocol", "Marketplace", "Wire", "WorkerCore",
+        "TestMarketplace", "TestSupport", "Bytes", "Cluster", "LarisProtocol", "Marketplace", "Wire",
+        "WorkerCore",
       ]),
     .testTarget(
       name: "DispatcherCoreTests",

@@ -18,10 +18,21 @@ package struct ByteReader {
   package var isAtEnd: Bool { offset >= bytes.count }
   package var remaining: Int { bytes.count - offset }
 
+  // Not generic: in other targets that would be a call of unspecialised code, a hundred instructions a number.
+  package mutating func number(_ type: UInt8.Type = UInt8.self) throws(Truncated) -> UInt8 { try integer() }
+  package mutating func number(_ type: UInt16.Type = UInt16.self) throws(Truncated) -> UInt16 {
+    try integer()
+  }
+  package mutating func number(_ type: UInt32.Type = UInt32.self) throws(Truncated) -> UInt32 {
+    try integer()
+  }
+  package mutating func number(_ type: UInt64.Type = UInt64.self) throws(Truncated) -> UInt64 {
+    try integer()
+  }
+  package mutating func number(_ type: Int64.Type = Int64.self) throws(Truncated) -> Int64 { try integer() }
+
   @inline(__always)
-  package mutating func number<Number: FixedWidthInteger & BitwiseCopyable>(
-    _ type: Number.Type = Number.self
-  ) throws(Truncated) -> Number {
+  private mutating func integer<Number: FixedWidthInteger & BitwiseCopyable>() throws(Truncated) -> Number {
     let size = MemoryLayout<Number>.size
     guard remaining >= size else { throw Truncated(offset: offset) }
     let value = bytes.loadUnaligned(fromByteOffset: offset, as: Number.self)

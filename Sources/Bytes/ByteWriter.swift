@@ -52,8 +52,14 @@ package struct ByteWriter: ~Copyable {
     count += 1
   }
 
+  // Not generic, as in ByteReader.
+  package mutating func append(littleEndian number: UInt16) { append(integer: number) }
+  package mutating func append(littleEndian number: UInt32) { append(integer: number) }
+  package mutating func append(littleEndian number: UInt64) { append(integer: number) }
+  package mutating func append(littleEndian number: Int64) { append(integer: number) }
+
   @inline(__always)
-  package mutating func append<Number: FixedWidthInteger & BitwiseCopyable>(littleEndian number: Number) {
+  private mutating func append<Number: FixedWidthInteger & BitwiseCopyable>(integer number: Number) {
     let size = MemoryLayout<Number>.size
     reserve(size)
     base.storeBytes(of: number.littleEndian, toByteOffset: count, as: Number.self)

@@ -10,12 +10,11 @@ extension Books {
     guard let shop = shops.find(ShopID(command.shop)) else { return .no(Refusal(.unknownShop)) }
     guard shops[shop].status == .active else { return .no(Refusal(.shopSuspended)) }
 
-    var slots: [Int] = []
-    slots.reserveCapacity(command.lines.count)
+    slotsOfLines.removeAll(keepingCapacity: true)
     var problems: [Refusal.LineProblem] = []
     for (index, line) in command.lines.enumerated() {
       if let slot = skus.find(SKUKey(shop: command.shop, sku: line.sku)) {
-        slots.append(slot)
+        slotsOfLines.append(slot)
       } else {
         problems.append(problem(index, line, available: 0))
       }
@@ -26,7 +25,7 @@ extension Books {
     lines.reserveCapacity(command.lines.count)
     var goods: Money = 0
     for (index, line) in command.lines.enumerated() {
-      let unitPrice = line.unitPrice ?? skus[slots[index]].price
+      let unitPrice = line.unitPrice ?? skus[slotsOfLines[index]].price
       let (amount, tooLarge) = unitPrice.multipliedReportingOverflow(by: Money(line.quantity))
       let (sum, overflow) = goods.addingReportingOverflow(amount)
       guard !tooLarge, !overflow else { return .no(Refusal(.amountOverflow)) }
@@ -38,11 +37,11 @@ extension Books {
 
     // A SKU may stand in several lines, so each line is judged by what the earlier ones left.
     for (index, line) in command.lines.enumerated() {
-      let onHand = skus[slots[index]].onHand
+      let onHand = skus[slotsOfLines[index]].onHand
       if onHand < Int64(line.quantity) {
         problems.append(problem(index, line, available: onHand))
       } else {
-        skus.update(slots[index]) { sku in
+        skus.update(slotsOfLines[index]) { sku in
           sku.onHand -= Int64(line.quantity)
           sku.reserved += Int64(line.quantity)
         }
@@ -51,7 +50,7 @@ extension Books {
     if !problems.isEmpty {
       let short = Set(problems.map(\.index))
       for (index, line) in lines.enumerated() where !short.contains(UInt32(index)) {
-        release(slots[index], Int64(line.quantity))
+        release(slotsOfLines[index], Int64(line.quantity))
       }
       return .no(Refusal(.outOfStock, lines: problems))
     }

@@ -38,6 +38,8 @@ package struct Books: ~Copyable {
   /// When reservations run out.
   package var reservations = Reservations()
 
+  /// Of the order that is being placed: its lines' SKUs. Kept for its memory alone.
+  var slotsOfLines: [Int] = []
   /// Of the entry that is being applied: transfers so far.
   var transfersOfEntry: UInt32 = 0
   /// First sequence number of the block that is being applied.

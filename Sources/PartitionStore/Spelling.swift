@@ -105,12 +105,16 @@ enum LinesText {
   private static func append(_ number: Int64, to text: inout [UInt8]) {
     if number < 0 { text.append(UInt8(ascii: "-")) }
     var rest = number.magnitude
-    let start = text.count
-    repeat {
-      text.append(UInt8(ascii: "0") + UInt8(rest % 10))
-      rest /= 10
-    } while rest > 0
-    text[start...].reverse()
+    // From the last digit to the first; UInt64 has 20 at most.
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
+      var first = digits.count
+      repeat {
+        first -= 1
+        digits[first] = UInt8(ascii: "0") + UInt8(rest % 10)
+        rest /= 10
+      } while rest > 0
+      for place in first..<digits.count { text.append(digits[place]) }
+    }
   }
 
   /// - Returns: nil where the text is none of ours.

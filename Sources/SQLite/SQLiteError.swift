@@ -14,8 +14,8 @@ package struct SQLiteError: Error, CustomStringConvertible {
   package var isDiskFull: Bool { code & 0xFF == SQLITE_FULL || code == Self.sharedMemorySize }
   /// A read, write or sync failed: nobody knows what is on disk.
   package var isDiskFailure: Bool { code & 0xFF == SQLITE_IOERR && !isDiskFull }
-  /// The file is not what SQLite wrote, and won't be.
-  package var isDamage: Bool { code & 0xFF == SQLITE_CORRUPT || code & 0xFF == SQLITE_NOTADB }
+  /// The file is not what SQLite wrote, or has rows that it should not have, and so it stays.
+  package var isDamage: Bool { [SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_CONSTRAINT].contains(code & 0xFF) }
 
   /// `SQLITE_IOERR_SHMSIZE`, a macro that does not come over from C.
   private static let sharedMemorySize = SQLITE_IOERR | 19 << 8

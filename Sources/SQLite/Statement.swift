@@ -4,15 +4,39 @@ import CSQLite
 package struct Statement: ~Copyable {
   private let handle: OpaquePointer
   private let sql: String
+  private let copies: UnsafeMutablePointer<Copies>
+
+  /// What was bound as text or blob since the last reset. SQLite would allocate for each value that it copies,
+  /// and it does so for every row.
+  private struct Copies {
+    static let room = 2_048
+    let bytes = UnsafeMutableRawPointer.allocate(byteCount: room, alignment: 1)
+    var count = 0
+
+    /// nil: there is no room for it.
+    mutating func add(_ value: UnsafeRawBufferPointer) -> UnsafeMutableRawPointer? {
+      guard value.count <= Self.room - count else { return nil }
+      let copy = bytes + count
+      if let start = value.baseAddress { copy.copyMemory(from: start, byteCount: value.count) }
+      count += value.count
+      return copy
+    }
+  }
 
   init(_ handle: OpaquePointer, _ sql: String) {
     self.handle = handle
     self.sql = sql
+    copies = .allocate(capacity: 1)
+    copies.initialize(to: Copies())
   }
 
-  deinit { sqlite3_finalize(handle) }
+  deinit {
+    sqlite3_finalize(handle)
+    copies.pointee.bytes.deallocate()
+    copies.deallocate()
+  }
 
-  // SQLite copies what is bound as text or blob.
+  /// SQLite copies what is bound with it.
   private static let transient = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
 
   @inline(__always)
@@ -24,15 +48,18 @@ package struct Statement: ~Copyable {
   package func bind(_ index: Int32, _ value: String) {
     var value = value
     value.withUTF8 { utf8 in
-      _ = utf8.withMemoryRebound(to: CChar.self) {
-        // An empty string has no address; NULL would bind NULL.
-        sqlite3_bind_text(handle, index, $0.baseAddress ?? Self.empty, Int32($0.count), Self.transient)
-      }
+      let bytes = UnsafeRawBufferPointer(utf8)
+      let copy = copies.pointee.add(bytes)
+      // An empty string may have no address, but there is always room for it; NULL would bind NULL.
+      let text = (copy.map { UnsafeRawPointer($0) } ?? bytes.baseAddress)?.assumingMemoryBound(to: CChar.self)
+      sqlite3_bind_text(handle, index, text, Int32(bytes.count), copy == nil ? Self.transient : nil)
     }
   }
   package func bind(_ index: Int32, blob value: UnsafeRawBufferPointer) {
     if value.count == 0 {
       sqlite3_bind_zeroblob(handle, index, 0)
+    } else if let copy = copies.pointee.add(value) {
+      sqlite3_bind_blob(handle, index, copy, Int32(value.count), nil)
     } else {
       sqlite3_bind_blob(handle, index, value.baseAddress, Int32(value.count), Self.transient)
     }
@@ -46,12 +73,6 @@ package struct Statement: ~Copyable {
   }
   package func bindNull(_ index: Int32) { sqlite3_bind_null(handle, index) }
 
-  nonisolated(unsafe) private static let empty: UnsafePointer<CChar> = {
-    let pointer = UnsafeMutablePointer<CChar>.allocate(capacity: 1)
-    pointer.initialize(to: 0)
-    return UnsafePointer(pointer)
-  }()
-
   /// - Returns: whether there is a row to read.
   package func step() throws(SQLiteError) -> Bool {
     switch sqlite3_step(handle) {
@@ -62,13 +83,17 @@ package struct Statement: ~Copyable {
       let error = SQLiteError(
         code: sqlite3_extended_errcode(database), message: String(cString: sqlite3_errmsg(database)),
         operation: sql)
-      sqlite3_reset(handle)
+      reset()
       throw error
     }
   }
 
-  /// Makes it ready to be bound and stepped again.
-  package func reset() { sqlite3_reset(handle) }
+  /// Makes it ready to be bound and stepped again. What was bound is forgotten.
+  package func reset() {
+    sqlite3_reset(handle)
+    sqlite3_clear_bindings(handle)
+    copies.pointee.count = 0
+  }
 
   /// Steps a statement that returns no rows, and resets it.
   package func run() throws(SQLiteError) {

@@ -98,8 +98,18 @@ package struct ProtobufReader {
   package mutating func string(_ field: StaticString, max: Int) throws(WireError) -> String {
     let slice = try slice()
     guard slice.count <= max else { throw .tooLong(field: field, limit: max) }
-    guard let text = String(validating: slice, as: UTF8.self) else { throw .notUTF8(field: field) }
+    // A repair changes bytes. `String(validating:)` says the same at four times the cost.
+    var text = String(decoding: slice, as: UTF8.self)
+    guard text.withUTF8({ Self.areEqual(UnsafeRawBufferPointer($0), slice) }) else {
+      throw .notUTF8(field: field)
+    }
     return text
+  }
+
+  private static func areEqual(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
+    guard a.count == b.count else { return false }
+    for index in a.indices where a[index] != b[index] { return false }
+    return true
   }
 
   /// Passes over a field that nobody here knows.

@@ -272,6 +272,7 @@ extension Command.PlaceOrder {
           default: try inner.skip(tag)
           }
         }
+        if lines.isEmpty { lines.reserveCapacity(4) }  // One allocation for most orders, not three.
         lines.append(line)
       case (4, Tag.varint): shippingFee = Int64(bitPattern: try reader.varint())
       case (5, Tag.length): reference = try reader.string("reference", max: WireLimits.reference)

@@ -521,11 +521,7 @@ package struct PartitionCore: ~Copyable {
   /// Freezes every row that changed since the last checkpoint, as of ``applied``. They are copied
   /// by ``copyFrozen(atMost:)``, while groups go on.
   package mutating func freeze() {
-    books.shops.freeze()
-    books.skus.freeze()
-    books.orders.freeze()
-    books.payments.freeze()
-    books.accounts.freeze()
+    books.freeze()
     requests.freeze()
     freezing = Freezing(
       applied: applied, time: time, ordersPlaced: ordersPlaced, transfers: books.transfers)
@@ -548,26 +544,20 @@ package struct PartitionCore: ~Copyable {
   package mutating func copyFrozen(atMost limit: Int) -> Checkpoint? {
     guard let freezing else { return nil }
     var left = limit
-    left -= books.shops.copyFrozen(atMost: left)
-    left -= books.skus.copyFrozen(atMost: left)
-    left -= books.orders.copyFrozen(atMost: left)
-    left -= books.payments.copyFrozen(atMost: left)
-    left -= books.accounts.copyFrozen(atMost: left)
+    left -= books.copyFrozen(atMost: left)
     left -= requests.copyFrozen(atMost: left)
     guard left > 0 else { return nil }
     self.freezing = nil
-    let (shops, skus, orders) = (
-      books.shops.takeFrozen(), books.skus.takeFrozen(), books.orders.takeFrozen()
-    )
-    let (payments, accounts) = (books.payments.takeFrozen(), books.accounts.takeFrozen())
+    let frozen = books.takeFrozen()
     return Checkpoint(
       applied: freezing.applied, time: freezing.time, ordersPlaced: freezing.ordersPlaced,
-      shops: shops.rows, skus: skus.rows, orders: orders.rows, payments: payments.rows,
-      accounts: accounts.rows, transfers: freezing.transfers, requests: requests.takeFrozen(),
+      shops: frozen.shops.rows, skus: frozen.skus.rows, orders: frozen.orders.rows,
+      payments: frozen.payments.rows, accounts: frozen.accounts.rows, transfers: freezing.transfers,
+      requests: requests.takeFrozen(),
       forgetRequestsBefore: RequestID(firstAt: freezing.time - windowMilliseconds),
       intervals: .init(
-        shops: shops.interval, skus: skus.interval, orders: orders.interval, payments: payments.interval,
-        accounts: accounts.interval))
+        shops: frozen.shops.interval, skus: frozen.skus.interval, orders: frozen.orders.interval,
+        payments: frozen.payments.interval, accounts: frozen.accounts.interval))
   }
 
   /// ``freeze()`` and all of ``copyFrozen(atMost:)``.

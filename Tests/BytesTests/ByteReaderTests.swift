@@ -65,7 +65,7 @@ struct ByteReaderTests {
       #expect(eight == 0x0B0A_0908_0706_0504)
       #expect(reader.isAtEnd)
       reader = ByteReader(bytes, from: 1)
-      let four = try reader.number(Int32.self)
+      let four = try reader.number(UInt32.self)
       #expect(four == 0x0504_0302)
     }
   }

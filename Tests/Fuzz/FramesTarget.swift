@@ -1,5 +1,6 @@
 import Bytes
 import Cluster
+import TestMarketplace
 import TestSupport
 import Wire
 
@@ -78,16 +79,8 @@ enum Frames {
   static func batch(
     _ requests: [[UInt8]], number: UInt64 = 1, after: UInt64 = 0, deadline: UInt32 = 1_000
   ) -> [UInt8] {
-    var writer = ByteWriter()
-    var header = BatchHeader(
-      partition: PartitionID(RandomCommands.partition), epoch: Epoch(1), dispatcher: Incarnation(5),
-      number: number)
-    header.after = after
-    header.write(.batch, into: &writer)
-    for request in requests {
-      request.withUnsafeBytes { BatchItem.write($0, deadlineMilliseconds: deadline, into: &writer) }
-    }
-    BatchHeader.setCount(requests.count, in: &writer)
-    return Array(writer.bytes)
+    Batches.frame(
+      requests.map { ($0, deadline) }, partition: PartitionID(RandomCommands.partition), number: number,
+      after: after)
   }
 }

@@ -104,17 +104,8 @@ enum PartitionFiles {
     var core = Partitions.core()
     var commands = RandomCommands(SplitMix64(seed: 5))
     for group in 0..<60 {
-      var requests: [[UInt8]] = []
-      if group == 0 {
-        for command in Partitions.basics {
-          var writer = ByteWriter()
-          RequestEncoder.write(
-            id: commands.requestID(), channel: "app", deadlineMilliseconds: 0, command, into: &writer)
-          requests.append(Array(writer.bytes))
-        }
-      } else {
-        requests = [commands.commandRequest()]
-      }
+      let requests =
+        group == 0 ? Partitions.basics.map { commands.request(of: $0) } : [commands.commandRequest()]
       try Frames.batch(requests).withUnsafeBytes {
         try core.take($0, dispatcher: 0, receivedAt: RandomCommands.start)
         _ = core.collectNeeds(now: RandomCommands.start)

@@ -4,6 +4,7 @@ import Foundation
 import LarisProtocol
 import Marketplace
 import SwiftProtobuf
+import TestMarketplace
 import TestSupport
 import Wire
 import WorkerCore
@@ -26,12 +27,7 @@ struct PartitionTarget: FuzzTarget {
       for group in 0..<8 {
         // First what the others are about.
         if group == 0 {
-          for command in Partitions.basics {
-            var writer = ByteWriter()
-            RequestEncoder.write(
-              id: commands.requestID(), channel: "app", deadlineMilliseconds: 0, command, into: &writer)
-            requests.append(Array(writer.bytes))
-          }
+          requests = Partitions.basics.map { commands.request(of: $0) }
         } else {
           requests = (0..<commands.random.pick(1...4)).map { _ in commands.request() }
         }
@@ -72,18 +68,10 @@ enum Partitions {
 
   /// Shops and SKUs.
   static var basics: [Command] {
-    var commands: [Command] = []
-    for shop: UInt64 in 1...2 {
-      var register = Command.RegisterShop()
-      (register.shop, register.name) = (shop, "Toko")
-      commands.append(.registerShop(register))
-      for sku: UInt64 in 1...3 {
-        var put = Command.PutSKU()
-        (put.shop, put.sku, put.price, put.onHand) = (shop, sku, 1_000, 50)
-        commands.append(.putSKU(put))
-      }
+    (1...2).flatMap { shop in
+      [.register(shop, name: "Toko")]
+        + (1...3).map { sku in .put(shop, sku, price: 1_000, onHand: 50) } as [Command]
     }
-    return commands
   }
 
   static func core(
@@ -128,17 +116,10 @@ enum Partitions {
     return nil
   }
 
-  struct Block {
-    let first: SequenceNumber
-    let count: UInt32
-    let time: Milliseconds
-    let bytes: [UInt8]
-  }
-
   /// A partition whose rows are all in memory.
   final class Live {
     private var live = Partitions.core()
-    private(set) var log: [Block] = []
+    private(set) var log: [LoggedBlock] = []
     private var outcomes: [UInt8: Int] = [:]
 
     func group(_ batches: [UnsafeRawBufferPointer], now: Milliseconds) throws {
@@ -153,12 +134,7 @@ enum Partitions {
       _ = live.collectNeeds(now: now)
       _ = live.collectNeedsOfOrders()
       live.seal(now: now)
-      if live.entryCount > 0 {
-        log.append(
-          Block(
-            first: live.applied.next, count: live.entryCount, time: live.groupTime,
-            bytes: Array(live.entries.bytes)))
-      }
+      if let block = LoggedBlock(sealedBy: live) { log.append(block) }
       live.apply()
       var answered = live.audits.count
       for frame in live.frames {
@@ -187,14 +163,9 @@ enum Partitions {
     func finish() throws -> String {
       var replica = Partitions.core()
       for block in log {
-        try block.bytes.withUnsafeBytes { bytes in
-          do {
-            try replica.takeLogged(bytes, first: block.first, count: block.count, time: block.time)
-          } catch { throw Finding("what was logged can't be replayed: \(error)") }
+        do { try block.replay(on: &replica) } catch {
+          throw Finding("what was logged can't be replayed: \(error)")
         }
-        _ = replica.needsOfLogged()
-        _ = replica.needsOfLoggedOrders()
-        replica.replay()
       }
       let (rows, again) = (live.makeCheckpoint(), replica.makeCheckpoint())
       try Partitions.check(rows)

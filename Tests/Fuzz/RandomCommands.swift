@@ -113,9 +113,18 @@ package struct RandomCommands {
 
   /// A command that is logged, as bytes.
   package mutating func commandRequest() -> [UInt8] {
-    var writer = ByteWriter()
     let id = requestID()
-    RequestEncoder.write(id: id, channel: "app", deadlineMilliseconds: 0, command(), into: &writer)
+    return Self.bytes(of: command(), id: id, channel: "app")
+  }
+
+  /// A request of this command, as bytes.
+  mutating func request(of command: Command, channel: String = "app") -> [UInt8] {
+    Self.bytes(of: command, id: requestID(), channel: channel)
+  }
+
+  private static func bytes(of command: Command, id: RequestID, channel: String) -> [UInt8] {
+    var writer = ByteWriter()
+    RequestEncoder.write(id: id, channel: channel, deadlineMilliseconds: 0, command, into: &writer)
     return Array(writer.bytes)
   }
 }

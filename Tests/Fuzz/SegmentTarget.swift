@@ -26,12 +26,7 @@ struct SegmentTarget: FuzzTarget {
       var commands = RandomCommands(random)
       let folder = try ScratchFolder.fresh("segment-seed")
       let partition = Partitions.Live()
-      let basics = Partitions.basics.map { command in
-        var writer = ByteWriter()
-        RequestEncoder.write(
-          id: commands.requestID(), channel: "", deadlineMilliseconds: 0, command, into: &writer)
-        return Array(writer.bytes)
-      }
+      let basics = Partitions.basics.map { commands.request(of: $0, channel: "") }
       for block in 0..<blocks {
         let requests = block == 0 ? basics : (0..<3).map { _ in commands.commandRequest() }
         let now = RandomCommands.start + Int64(block)

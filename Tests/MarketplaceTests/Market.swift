@@ -1,4 +1,5 @@
 import Marketplace
+import TestMarketplace
 
 /// A partition's books with a clock that a test holds: every command is a block of its own.
 final class Market {
@@ -149,73 +150,6 @@ final class Market {
     var payments: [String: Payment] = [:]
     var accounts: [[UInt64]: Money] = [:]
     var transfers: [Transfer] = []
-  }
-}
-
-extension Command {
-  static func register(_ shop: UInt64, name: String = "Toko Sari") -> Command {
-    var command = RegisterShop()
-    command.shop = shop
-    command.name = name
-    return .registerShop(command)
-  }
-
-  static func put(
-    _ shop: UInt64, _ sku: UInt64, price: Money, onHand: Int64? = nil, name: String = ""
-  ) -> Command {
-    var command = PutSKU()
-    command.shop = shop
-    command.sku = sku
-    command.price = price
-    command.onHand = onHand
-    command.name = name
-    return .putSKU(command)
-  }
-
-  static func adjust(_ shop: UInt64, _ sku: UInt64, _ delta: Int64) -> Command {
-    var command = AdjustStock()
-    command.shop = shop
-    command.sku = sku
-    command.delta = delta
-    return .adjustStock(command)
-  }
-
-  static func place(
-    _ shop: UInt64, buyer: UInt64 = 9, _ lines: [(UInt64, UInt32)], shippingFee: Money = 0,
-    reserveMilliseconds: UInt64 = 0, prices: [Money?] = []
-  ) -> Command {
-    var command = PlaceOrder()
-    command.shop = shop
-    command.buyer = buyer
-    for (index, line) in lines.enumerated() {
-      command.lines.append(
-        .init(sku: line.0, quantity: line.1, unitPrice: index < prices.count ? prices[index] : nil))
-    }
-    command.shippingFee = shippingFee
-    command.reserveMilliseconds = reserveMilliseconds
-    return .placeOrder(command)
-  }
-
-  static func settle(
-    _ order: OrderID, _ amount: Money, provider: String = "bank", reference: String = "r",
-    rejected: String = ""
-  ) -> Command {
-    var command = SettlePayment()
-    command.order = order
-    command.provider = provider
-    command.reference = reference
-    command.amount = amount
-    command.method = .bankTransfer
-    command.rejectedReason = rejected
-    return .settlePayment(command)
-  }
-
-  static func cancel(_ order: OrderID, by actor: Actor, reason: String = "") -> Command {
-    var command = CancelOrder()
-    command.order = order
-    command.by = actor
-    command.reason = reason
-    return .cancelOrder(command)
   }
 }
 

@@ -1,6 +1,7 @@
 import Bytes
 import Cluster
 import Marketplace
+import TestMarketplace
 import Wire
 import WorkerCore
 
@@ -93,13 +94,6 @@ struct FakeStore {
 
 /// A shell without sockets, files and clock: it does with a core what a partition's thread does.
 final class Worker {
-  struct Block {
-    var first: SequenceNumber
-    var count: UInt32
-    var time: Milliseconds
-    var bytes: [UInt8]
-  }
-
   static let partition = PartitionID(3)
   static let terms = Terms(reserveMilliseconds: 60_000, feeBasisPoints: 250)
   static let window: Milliseconds = 600_000
@@ -107,7 +101,7 @@ final class Worker {
 
   var core: PartitionCore
   var store: FakeStore
-  private(set) var log: [Block] = []
+  private(set) var log: [LoggedBlock] = []
   private var batchNumber: UInt64 = 0
   /// Bytes of the largest frame of answers so far.
   private(set) var largestFrame = 0
@@ -115,7 +109,7 @@ final class Worker {
 
   /// A new partition, or one that starts again with what `store` has and the `log` from there.
   init(
-    store: FakeStore = FakeStore(), log: [Block] = [], generations: (entries: Int, most: Int)? = nil,
+    store: FakeStore = FakeStore(), log: [LoggedBlock] = [], generations: (entries: Int, most: Int)? = nil,
     reservationsLoadMax: Int? = nil
   ) {
     self.store = store
@@ -135,15 +129,10 @@ final class Worker {
     self.log = log
   }
 
-  private func replay(_ block: Block) {
-    block.bytes.withUnsafeBytes { bytes in
-      do {
-        try core.takeLogged(bytes, first: block.first, count: block.count, time: block.time)
-      } catch { fatalError("the log can't be replayed: \(error)") }
-      store.load(core.needsOfLogged(), into: &core.books)
-      store.load(core.needsOfLoggedOrders(), into: &core.books)
-      core.replay()
-    }
+  private func replay(_ block: LoggedBlock) {
+    do {
+      try block.replay(on: &core) { needs, core in store.load(needs, into: &core.books) }
+    } catch { fatalError("the log can't be replayed: \(error)") }
   }
 
   /// One group of one batch, all of whose items are answered.
@@ -188,12 +177,7 @@ final class Worker {
     }
     store.load(core.collectNeedsOfOrders(), into: &core.books)
     core.seal(now: now)
-    if core.entryCount > 0 {
-      log.append(
-        Block(
-          first: core.applied.next, count: core.entryCount, time: core.groupTime,
-          bytes: Array(core.entries.bytes)))
-    }
+    if let block = LoggedBlock(sealedBy: core) { log.append(block) }
     core.apply()
 
     var answers = [[Int: Got]](repeating: [:], count: batches.count)
@@ -217,16 +201,7 @@ final class Worker {
   }
 
   static func frame(_ items: [Sent], number: UInt64) -> [UInt8] {
-    var writer = ByteWriter()
-    BatchHeader(partition: partition, epoch: Epoch(1), dispatcher: Incarnation(5), number: number)
-      .write(.batch, into: &writer)
-    for item in items {
-      item.bytes.withUnsafeBytes {
-        BatchItem.write($0, deadlineMilliseconds: item.deadlineMilliseconds, into: &writer)
-      }
-    }
-    BatchHeader.setCount(items.count, in: &writer)
-    return Array(writer.bytes)
+    Batches.frame(items.map { ($0.bytes, $0.deadlineMilliseconds) }, partition: partition, number: number)
   }
 
   /// Freezes, writes and lets go of all but `rowsMax` rows of each table.
@@ -280,58 +255,5 @@ struct Caller {
     var writer = ByteWriter()
     RequestEncoder.write(id: id, channel: channel, deadlineMilliseconds: deadline, command, into: &writer)
     return Array(writer.bytes)
-  }
-}
-
-extension Command {
-  static func register(_ shop: UInt64) -> Command {
-    var command = RegisterShop()
-    command.shop = shop
-    command.name = "Toko"
-    return .registerShop(command)
-  }
-
-  static func put(_ shop: UInt64, _ sku: UInt64, price: Money, onHand: Int64) -> Command {
-    var command = PutSKU()
-    command.shop = shop
-    command.sku = sku
-    command.price = price
-    command.onHand = onHand
-    return .putSKU(command)
-  }
-
-  static func adjust(_ shop: UInt64, _ sku: UInt64, _ delta: Int64) -> Command {
-    var command = AdjustStock()
-    command.shop = shop
-    command.sku = sku
-    command.delta = delta
-    return .adjustStock(command)
-  }
-
-  static func place(
-    _ shop: UInt64, buyer: UInt64 = 9, _ lines: [(UInt64, UInt32)], reserveMilliseconds: UInt64 = 0
-  ) -> Command {
-    var command = PlaceOrder()
-    command.shop = shop
-    command.buyer = buyer
-    command.lines = lines.map { .init(sku: $0.0, quantity: $0.1) }
-    command.reserveMilliseconds = reserveMilliseconds
-    return .placeOrder(command)
-  }
-
-  static func settle(_ order: OrderID, _ amount: Money, reference: String) -> Command {
-    var command = SettlePayment()
-    command.order = order
-    command.provider = "bank"
-    command.reference = reference
-    command.amount = amount
-    return .settlePayment(command)
-  }
-
-  static func cancel(_ order: OrderID, by actor: Actor) -> Command {
-    var command = CancelOrder()
-    command.order = order
-    command.by = actor
-    return .cancelOrder(command)
   }
 }
