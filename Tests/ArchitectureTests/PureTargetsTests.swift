@@ -3,7 +3,10 @@ import Testing
 
 /// The cores decide and import nothing but each other; time and chance come to them as data.
 struct PureTargetsTests {
-  static let pure = ["Bytes", "Marketplace", "Cluster", "Wire", "WorkerCore", "DispatcherCore", "ClientCore"]
+  static let pure = [
+    "Bytes", "Marketplace", "Cluster", "Wire", "WorkerCore", "DispatcherCore", "ClientCore", "Replication",
+    "Simulation",
+  ]
 
   /// What each may import: those that stand before it, as the package's manifest has it.
   static let allowed: [String: Set<String>] = [
@@ -14,6 +17,9 @@ struct PureTargetsTests {
     "WorkerCore": ["Bytes", "Marketplace", "Cluster", "Wire"],
     "DispatcherCore": ["Bytes", "Marketplace", "Cluster", "Wire"],
     "ClientCore": ["Bytes", "Cluster", "Wire"],
+    "Replication": ["Bytes", "Cluster"],
+    // A world of its own, with a clock and chance that a seed makes.
+    "Simulation": ["Bytes", "Marketplace", "Cluster", "Replication", "Wire", "WorkerCore"],
   ]
 
   struct Line {

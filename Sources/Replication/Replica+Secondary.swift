@@ -1,0 +1,213 @@
+import Cluster
+
+/// A secondary, or a learner: rules 3, 5, 10, 15, 16.
+extension Replica {
+  private func isFromPrimary(_ envelope: PeerEnvelope) -> Bool {
+    if mutation.contains(.noEpochGate) || mutation.contains(.restartInOldEpoch) { return true }
+    return envelope.node == configuration?.primary && envelope.incarnation == configuration?.incarnation
+  }
+
+  private var isFollower: Bool { role == .secondary || role == .learner }
+
+  private var mayAcknowledge: Bool { grace.mayAcknowledge || mutation.contains(.ackAfterGrace) }
+
+  mutating func receiveBeacon(_ beacon: PeerMessage.Beacon, _ envelope: PeerEnvelope) {
+    guard isFollower, isFromPrimary(envelope) else { return }
+    if role == .secondary {
+      // Rule 5: grace runs from the receipt; once it is gone, it is gone for this epoch.
+      let wasDisconnected = grace.isDisconnected
+      let mayGoOn = grace.beacon(at: now, settings.graceMilliseconds)
+      guard mayGoOn || mutation.contains(.ackAfterGrace) else {
+        if grace.isBarred { send(.restarted, to: envelope.node) }
+        return
+      }
+      if mayGoOn, wasDisconnected { note(.rule5ConnectionCameBack) }
+    } else {
+      // A learner never proposes itself, so it has no grace to lose.
+      grace = Grace(from: now, settings.graceMilliseconds)
+    }
+    learnCommitPoint(beacon.committed)
+    if let digest = beacon.digest { compare(digest) }
+    acknowledge(beacon: beacon.sentAt, to: mutation.contains(.noEpochGate) ? envelope.node : nil)
+    if beacon.isProbe { sayWhereItStands() }
+  }
+
+  /// Rule 3.
+  mutating func receivePrepare(
+    _ head: BlockHead, _ commitPoint: LogMark, _ envelope: PeerEnvelope, wall: Int64
+  ) {
+    guard isFollower, isFromPrimary(envelope), mayAcknowledge else { return }
+    guard !awaitsSnapshot else { return sayWhereItStands() }
+    if head.last <= committed.sn {
+      // Older than what is kept can't be compared, and was when it was committed.
+      guard let mine = index.mark(at: head.last) else {
+        if head.last > index.base.sn { return diverge(head) }
+        return acknowledge(beacon: nil)
+      }
+      guard mine == head.mark else { return diverge(head) }
+      note(.rule3CommittedAgain)
+      hasMatched = true
+      return acknowledge(beacon: nil)
+    }
+    if index.mark(at: head.last) == head.mark {
+      note(.rule3Again)
+      hasMatched = true
+      learnCommitPoint(commitPoint)
+      // Not durable yet: the sync's end acknowledges it.
+      if durable.sn >= head.last { acknowledge(beacon: nil) }
+      return
+    }
+    let before = SequenceNumber(head.first.rawValue - 1)
+    guard let mine = index.mark(at: before),
+      mine.hash == head.previousHash || mutation.contains(.noChainCheck)
+    else {
+      note(before > index.last.sn ? .rule3Gap : .rule3Conflict)
+      return sayWhereItStands()
+    }
+    if before < index.last.sn {
+      // Another block stands there. What is committed stays; so does what only another history explains.
+      guard before >= committed.sn else { return diverge(head) }
+      if let next = index.block(after: before), next.tag == head.tag, !mutation.contains(.noChainCheck) {
+        return diverge(head)
+      }
+    }
+    // Rule 16. After the rest, so that only what would be taken is refused for it.
+    let ahead = head.time - wall
+    guard ahead <= settings.clockAheadMilliseconds else {
+      note(.rule16Refused)
+      effects.append(.alarm(.clockAhead(ahead)))
+      return acknowledge(beacon: nil, isClockBehind: true)
+    }
+    if before < index.last.sn {
+      note(.rule3Cut)
+      index.cut(to: before)
+      if durable.sn > before { durable = index.last }
+      effects.append(.cut(to: index.last))
+    }
+    note(.rule3Appended)
+    hasMatched = true
+    time = head.time
+    index.append(head.mark)
+    effects.append(.append(head, committed: committed.sn))
+    effects.append(.sync)
+    learnCommitPoint(commitPoint)
+    if mutation.contains(.ackBeforeSync) { acknowledge(beacon: nil) }
+  }
+
+  /// A contradiction at what is committed: rule 3 for a member, rule 10 for a learner.
+  private mutating func diverge(_ head: BlockHead) {
+    guard role == .learner else {
+      effects.append(.alarm(.divergence(head.first)))
+      return halt(.diverged)
+    }
+    note(.rule10Quarantined)
+    effects.append(.alarm(.quarantined(head.first)))
+    awaitsSnapshot = true
+    sayWhereItStands()
+  }
+
+  mutating func acknowledge(beacon sentAt: Int64?, isClockBehind: Bool = false, to node: String? = nil) {
+    guard isFollower, adopting == nil, mayAcknowledge, let primary = node ?? configuration?.primary else {
+      return
+    }
+    // A learner without a log of its own yet vouches for nothing.
+    var vouched = awaitsSnapshot ? .empty : durable
+    if mutation.contains(.ackBeforeSync), !awaitsSnapshot { vouched = index.last }
+    send(
+      .ack(
+        .init(
+          sentAt: sentAt, durable: vouched, checkpointed: checkpointed, rules: settings.rules,
+          isClockBehind: isClockBehind)),
+      to: primary)
+    if mutation.contains(.applyAboveCommit), role == .secondary, durable.sn > committed.sn {
+      committed = durable
+      effects.append(.committed(committed))
+    }
+  }
+
+  /// Once for a place and a few milliseconds, however many blocks don't fit.
+  private mutating func sayWhereItStands() {
+    guard let primary = configuration?.primary else { return }
+    guard nackedLast != index.last.sn || now - nackedAt >= settings.beaconMilliseconds / 4 else { return }
+    nackedAt = now
+    nackedLast = index.last.sn
+    send(.nack(awaitsSnapshot ? [] : index.landmarks()), to: primary)
+  }
+
+  /// C = min(what the primary says, what is durable here), of a log that is the primary's.
+  private mutating func learnCommitPoint(_ mark: LogMark) {
+    guard !awaitsSnapshot, mark.sn > committed.sn, mark.sn <= durable.sn, index.contains(mark) else { return }
+    hasMatched = true
+    committed = mark
+    effects.append(.committed(mark))
+  }
+
+  mutating func tickSecondary() {
+    guard adopting == nil else { return }
+    // Rule 5: first it stops acknowledging, then it proposes itself.
+    if grace.runOut(at: now) { note(.rule5GraceGone) }
+    if grace.isAbandoned { takeOver("\(configuration?.primary ?? "the primary") was silent") }
+  }
+
+  // MARK: Learner
+
+  mutating func receiveSnapshotNeeded(_ envelope: PeerEnvelope) {
+    // A late one must not take away what was acknowledged since.
+    guard role == .learner, isFromPrimary(envelope), !hasMatched else { return }
+    awaitsSnapshot = true
+    effects.append(.wantSnapshot(from: envelope.node))
+  }
+
+  /// Rule 11: the tables are those of `mark`, a committed end of a block; the log begins after it. Both
+  /// are durable.
+  package mutating func snapshotIsInstalled(_ mark: LogMark, time: Int64, now: Int64) {
+    advance(now)
+    guard role == .learner, awaitsSnapshot else { return }
+    note(.rule11SnapshotInstalled)
+    index = BlockIndex(base: mark)
+    durable = mark
+    committed = mark
+    self.time = time
+    applied = mark.sn
+    checkpointed = mark.sn
+    digests = []
+    awaitsSnapshot = false
+    isEligible = true
+    nackedLast = nil
+    sayWhereItStands()
+    settle()
+  }
+
+  // MARK: Digests
+
+  mutating func noteDigest(_ digest: AppliedDigest) {
+    if role == .primary {
+      blocksSinceDigest += 1
+      guard blocksSinceDigest >= settings.digestBlocks else { return }
+      blocksSinceDigest = 0
+      digests.append(digest)
+    } else {
+      digests.append(digest)
+      if let awaited = awaitedDigest, awaited.sn <= digest.sn {
+        awaitedDigest = nil
+        compare(awaited)
+      }
+    }
+    if digests.count > Self.digestsMax { digests.removeFirst(digests.count / 2) }
+  }
+
+  private static var digestsMax: Int { 512 }
+
+  /// Rule 15.
+  private mutating func compare(_ digest: AppliedDigest) {
+    guard applied >= digest.sn else {
+      awaitedDigest = digest
+      return
+    }
+    guard let mine = digests.last(where: { $0.sn == digest.sn }) else { return }
+    note(.rule15Compared)
+    guard mine.digest != digest.digest else { return }
+    effects.append(.alarm(.digest(digest.sn)))
+    halt(.diverged)
+  }
+}

@@ -1,0 +1,256 @@
+import Cluster
+import Replication
+import Testing
+
+struct RulesTests {
+  private func envelope(_ epoch: UInt64, _ node: String, _ incarnation: UInt64 = 1) -> PeerEnvelope {
+    PeerEnvelope(
+      cluster: Group.cluster, partition: Group.partition, epoch: Epoch(epoch), node: node,
+      incarnation: Incarnation(incarnation))
+  }
+
+  @Test func `rule 1: a lower epoch is not acted on, and is told so`() throws {
+    let group = Group(["a", "b"])
+    group.crash("a")
+    group.run(300)
+    #expect(group.record.primary == "b")
+    let before = try #require(group.replicas["b"])
+    group.replicas["b"]!.receive(
+      .beacon(.init(sentAt: 1, committed: .empty, digest: nil, isProbe: false)), envelope(1, "a"),
+      now: group.now, wall: 0)
+    let effects = group.replicas["b"]!.takeEffects()
+    guard case .send("a", let sent, .stale) = effects.first else { Issue.record("\(effects)"); return }
+    #expect(effects.count == 1 && sent.epoch == Epoch(2))
+    #expect(group.replicas["b"]!.committed == before.committed)
+  }
+
+  @Test func `rule 1: a higher epoch is durable before it is acted on`() {
+    var replica = Replica(
+      .init(cluster: Group.cluster, partition: Group.partition, node: "b", incarnation: Incarnation(1)),
+      .empty, now: 0)
+    var record = GroupRecord(
+      partition: Group.partition, epoch: Epoch(4), primary: "a", incarnation: Incarnation(1),
+      secondaries: ["b"], isOpened: true)
+    replica.configurationWasRead(record, now: 1)
+    #expect(replica.takeEffects().contains(.makeEpochDurable(Epoch(4))))
+    #expect(replica.epoch == Epoch(0))
+    replica.receive(
+      .beacon(.init(sentAt: 1, committed: .empty, digest: nil, isProbe: true)), envelope(4, "a"), now: 2,
+      wall: 0)
+    #expect(!replica.takeEffects().contains { if case .send = $0 { true } else { false } })
+    replica.epochIsDurable(Epoch(4), now: 3)
+    #expect(replica.role == .secondary && replica.epoch == Epoch(4))
+    record.epoch = Epoch(5)
+    replica.configurationWasRead(record, now: 4)
+    replica.epochCouldNotBeMadeDurable()
+    #expect(replica.role == .inactive(.epochNotDurable))
+  }
+
+  @Test func `rule 4: a block is committed when it is durable everywhere, and not before`() throws {
+    let group = Group(["a", "b", "c"])
+    #expect(group.replicas["a"]!.isActive)
+    group.unsynced = ["c"]
+    let head = try #require(group.write("a"))
+    #expect(group.replicas["a"]!.committed.sn < head.last)
+    group.unsynced = []
+    group.sync("c")
+    group.run(50)
+    #expect(group.replicas["a"]!.committed == head.mark)
+    #expect(group.replicas["b"]!.committed == head.mark)
+  }
+
+  @Test func `a group of one commits with its own disk alone`() throws {
+    let group = Group(["a"])
+    let head = try #require(group.write("a"))
+    #expect(group.replicas["a"]!.committed == head.mark)
+    group.unsynced = ["a"]
+    let next = try #require(group.write("a"))
+    #expect(group.replicas["a"]!.committed == head.mark)
+    group.replicas["a"]!.durable(through: next.mark, now: group.now)
+    #expect(group.replicas["a"]!.committed == next.mark)
+  }
+
+  @Test func `rule 2: the window is bounded`() {
+    var settings = Replica.Settings()
+    settings.windowBlocks = 4
+    let group = Group(["a", "b"], settings: settings)
+    group.unsynced = ["b"]
+    for _ in 0..<4 { #expect(group.write("a") != nil) }
+    #expect(group.write("a") == nil)
+    #expect(group.refusal("a", at: group.now) == .windowFull)
+  }
+
+  @Test func `rule 5: a lease runs from the sending, and its end stops writes and reads at once`() {
+    let group = Group(["a", "b"])
+    group.swapOutcome = { _ in .notAsked }
+    group.cut = ["ba"]
+    let until = group.now
+    #expect(group.replicas["a"]!.isActing(at: until))
+    #expect(!group.replicas["a"]!.isActing(at: until + 161))
+    #expect(group.refusal("a", at: until + 161) == .suspended(.leaseLost))
+    #expect(!group.mayRead("a", at: until + 161))
+  }
+
+  @Test func `rule 5: a late acknowledgement gives no lease from its receipt`() {
+    let group = Group(["a", "b"])
+    group.cut = ["ba"]
+    group.swapOutcome = { _ in .notAsked }
+    let sent = group.now
+    group.run(200)
+    #expect(!group.replicas["a"]!.isActive)
+    group.deliver(
+      .ack(
+        .init(
+          sentAt: sent, durable: group.replicas["b"]!.durable, checkpointed: .zero, rules: 1,
+          isClockBehind: false)), envelope(1, "b"), to: "a")
+    #expect(!group.replicas["a"]!.isActive)
+  }
+
+  @Test func `rule 5: once its grace is gone, a secondary never acknowledges that epoch again`() {
+    let group = Group(["a", "b"])
+    group.swapOutcome = { _ in .unknown }
+    group.cut = ["ab"]
+    group.run(250)
+    #expect(group.swaps.contains { $0.primary == "b" && $0.secondaries.isEmpty })
+    group.cut = []
+    group.run(100)
+    #expect(!group.replicas["a"]!.isActive)
+    #expect(group.record.epoch == Epoch(1))
+  }
+
+  @Test func `rule 5: a proof of death starts a takeover, a broken connection alone does not`() {
+    let group = Group(["a", "b"])
+    group.crash("a")
+    group.act("b") { $0.connectionBroke(to: "a", now: group.now) }
+    #expect(group.record.primary == "a")
+    group.act("b") { $0.died("a", Incarnation(9), now: group.now) }
+    #expect(group.record.primary == "a")
+    group.act("b") { $0.died("a", Incarnation(1), now: group.now) }
+    #expect(group.record.primary == "b" && group.replicas["b"]!.isActive)
+  }
+
+  @Test func `rule 7: a promotion of unknown outcome keeps the learner's acknowledgement required`() throws {
+    let group = Group(["a", "b", "c"], secondaries: ["b"])
+    group.swapOutcome = { _ in .unknown }
+    group.record.proposal = .join("c")
+    for name in ["a", "c"] { group.act(name) { $0.configurationWasTold(group.record, now: group.now) } }
+    group.run(100)
+    #expect(group.swaps.contains { $0.secondaries == ["b", "c"] })
+    group.cut = ["ca"]
+    group.run(100)
+    // It may be a member at any time: without its lease nothing is answered.
+    group.run(100)
+    #expect(!group.replicas["a"]!.isActive)
+    group.swapOutcome = nil
+    group.run(200)
+    #expect(group.record.primary == "a" && group.record.secondaries == ["b"])
+    #expect(group.replicas["a"]!.isActive)
+    let head = try #require(group.write("a"))
+    #expect(group.replicas["a"]!.committed == head.mark)
+  }
+
+  @Test func `rule 8: a longer secondary is cut to what the new primary has`() throws {
+    let group = Group(["a", "b", "c"])
+    group.cut = ["ab", "ba"]
+    group.swapOutcome = { $0.primary == "b" ? nil : .notAsked }
+    let lost = try #require(group.write("a"))
+    #expect(group.replicas["c"]!.last == lost.mark)
+    group.crash("a")
+    group.run(300)
+    group.swapOutcome = nil
+    group.run(600)
+    #expect(group.record.primary == "b" && group.replicas["b"]!.isActive)
+    #expect(group.replicas["c"]!.last == group.replicas["b"]!.last)
+    #expect(group.replicas["c"]!.count(.rule3Cut) == 1)
+    #expect(group.alarms.isEmpty)
+  }
+
+  @Test func `rule 8: a restarted primary takes a new epoch, and a restarted secondary gets one`() {
+    let group = Group(["a", "b"])
+    group.crash("a")
+    group.start("a", incarnation: 2)
+    group.run(60)
+    #expect(group.record.epoch == Epoch(2) && group.record.incarnation == Incarnation(2))
+    #expect(group.replicas["a"]!.isActive)
+    group.crash("b")
+    group.start("b", incarnation: 2)
+    group.run(100)
+    #expect(group.record.epoch == Epoch(3) && group.record.primary == "a")
+    #expect(group.replicas["a"]!.isActive)
+  }
+
+  @Test func `a primary that lost its place throws away what it applied above the commit point`() throws {
+    let group = Group(["a", "b"])
+    group.unsynced = ["b"]
+    let head = try #require(group.write("a"))
+    group.act("a") { $0.applied(through: head.last, digest: nil) }
+    group.cut = ["ab", "ba"]
+    group.swapOutcome = { $0.primary == "b" ? nil : .notAsked }
+    group.run(400)
+    #expect(group.record.primary == "b")
+    group.cut = []
+    group.run(100)
+    #expect(group.rebuilds["a"]?.sn == SequenceNumber(head.first.rawValue - 1))
+    #expect(group.replicas["a"]!.activity == .inactive(.notAMember))
+  }
+
+  @Test func `rule 9: a damaged member acknowledges nothing, and is dropped`() {
+    let group = Group(["a", "b", "c"])
+    group.crash("c")
+    group.start("c", incarnation: 2, isClean: false)
+    group.run(700)
+    #expect(group.record.secondaries == ["b"])
+    #expect(group.replicas["c"]!.activity == .inactive(.damaged))
+  }
+
+  @Test func `rule 13: a switchover drains, and hands over by name`() {
+    let group = Group(["a", "b", "c"])
+    group.write("a")
+    group.record.proposal = .switchover("c")
+    group.act("a") { $0.configurationWasTold(group.record, now: group.now) }
+    // The target learns of it when its grace is out.
+    group.run(600)
+    #expect(group.record.primary == "c" && group.record.secondaries == ["b", "a"])
+    #expect(group.replicas["c"]!.isActive)
+    #expect(group.replicas["a"]!.role == .secondary)
+    #expect(group.record.proposal == nil)
+  }
+
+  @Test func `rule 14: below the least number of members writes are refused, reads are not`() {
+    var settings = Replica.Settings()
+    settings.minReplicas = 2
+    let group = Group(["a", "b"], settings: settings)
+    group.crash("b")
+    group.run(400)
+    #expect(group.record.secondaries.isEmpty && group.replicas["a"]!.isActive)
+    #expect(group.refusal("a", at: group.now) == .tooFewReplicas(1))
+    #expect(group.mayRead("a", at: group.now))
+  }
+
+  @Test func `rule 16: a block from the future is refused until the clock is there`() throws {
+    let group = Group(["a", "b"])
+    group.wall["b"] = -10_000
+    let head = try #require(group.write("a"))
+    #expect(group.alarms["b"]?.isEmpty == false)
+    #expect(group.replicas["a"]!.committed.sn < head.last)
+    group.wall["b"] = 1_000_000
+    group.run(100)
+    #expect(group.replicas["a"]!.committed == head.mark)
+  }
+
+  @Test func `rule 18: a message of another cluster is not acted on`() {
+    let group = Group(["a", "b"])
+    var foreign = envelope(9, "a")
+    foreign.cluster = 8
+    group.deliver(.stale, foreign, to: "b")
+    #expect(group.alarms["b"] == [.foreignCluster("a")])
+    #expect(group.replicas["b"]!.epoch == Epoch(1))
+  }
+
+  @Test func `leases that don't fit each other are not begun with`() {
+    var settings = Replica.Settings()
+    #expect(settings.areLeasesSafe)
+    settings.graceMilliseconds = settings.leaseMilliseconds + settings.driftMilliseconds
+    #expect(!settings.areLeasesSafe)
+  }
+}
