@@ -41,7 +41,7 @@ struct SimulationTests {
     #expect(try output() == first)
   }
 
-  /// The seed that finds each first; docs/REPLICATION.md has them too.
+  /// A seed that finds each; docs/REPLICATION.md has them too.
   static let seeds: [String: UInt64] = [
     "answer-before-commit": 1,
     "dedupe-lost": 1,
@@ -49,18 +49,18 @@ struct SimulationTests {
     "ack-after-grace": 1,
     "epoch-not-durable": 1,
     "takeover-without-grace": 2,
-    "promote-without-ack": 3,
+    "promote-without-ack": 1,
     "answer-before-sync": 7,
     "commit-by-one": 13,
     "no-chain-check": 32,
-    "restart-in-old-epoch": 38,
+    "restart-in-old-epoch": 152,
     "apply-above-commit": 47,
     "no-rebuild": 63,
     "read-without-lease": 76,
-    "unknown-is-refused": 378,
-    "ack-before-sync": 156,
+    "unknown-is-refused": 396,
+    "ack-before-sync": 483,
     "no-epoch-gate": 379,
-    "lease-from-receipt": 389,
+    "lease-from-receipt": 392,
   ]
 
   @Test(arguments: seeds.keys.sorted()) func `a deliberate bug is found`(name: String) throws {
