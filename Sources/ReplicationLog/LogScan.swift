@@ -44,7 +44,8 @@ package struct LogScan {
       let path = directory + "/" + name
       let contents = try files.open(path, .read).contents()
       let scan = try contents.withUnsafeBytes { bytes in
-        try SegmentScan(bytes, path: path, following: Self.first(after: index, in: names)) { block, offset, entries in
+        try SegmentScan(bytes, path: path, following: Self.first(after: index, in: names)) {
+          block, offset, entries in
           do {
             try body(block, path, offset, entries)
           } catch  where error is LogError || error is FileError {

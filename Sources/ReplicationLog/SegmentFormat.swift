@@ -195,7 +195,8 @@ package struct BlockHeader: Equatable, Sendable {
         version: version, partition: PartitionID(try reader.number()), tag: Epoch(try reader.number()),
         first: SequenceNumber(try reader.number()), count: try reader.number(),
         entriesBytes: try reader.number(), frameBytes: try reader.number(),
-        uncommitted: try reader.number(), time: try reader.number(), use: try reader.number(), synced: SequenceNumber(try reader.number()),
+        uncommitted: try reader.number(), time: try reader.number(), use: try reader.number(),
+        synced: SequenceNumber(try reader.number()),
         entriesHash: try reader.number(), previousHash: try reader.number())
       let hash: UInt64 = try reader.number()
       let checked = UnsafeRawBufferPointer(rebasing: bytes[..<reader.offset])

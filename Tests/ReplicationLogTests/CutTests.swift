@@ -13,7 +13,7 @@ struct CutTests {
   }
 
   private static func write(_ block: WrittenBlock, to log: inout ReplicationLog) throws -> Written {
-    try log.write(block)
+    try log.write(block, committed: .zero)
     return Written(block: block, hash: log.hash)
   }
 
