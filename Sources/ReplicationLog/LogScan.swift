@@ -10,6 +10,8 @@ package struct LogScan {
   }
 
   package let segments: [Segment]
+  /// A lower bound of the commit point, as far as the blocks tell.
+  package let committed: SequenceNumber
   /// The last segment's.
   package let last: SegmentScan
 
@@ -37,11 +39,13 @@ package struct LogScan {
     var identity = identity
     var segments: [Segment] = []
     var found: SegmentScan?
+    var committed = SequenceNumber.zero
     for (index, name) in names.enumerated() {
       let path = directory + "/" + name
       let contents = try files.open(path, .read).contents()
       let scan = try contents.withUnsafeBytes { bytes in
-        try SegmentScan(bytes, path: path, isLast: index == names.count - 1) { block, offset, entries in
+        try SegmentScan(bytes, path: path, following: Self.first(after: index, in: names)) {
+          block, offset, entries in
           do {
             try body(block, path, offset, entries)
           } catch  where error is LogError || error is FileError {
@@ -74,13 +78,22 @@ package struct LogScan {
           path: path, offset: 0, what: "its name is not that of its first entry, \(scan.header.first)")
       }
       segments.append(Segment(name: name, first: scan.header.first))
+      committed = max(committed, scan.committed)
       found = scan
     }
+    self.committed = committed
     self.segments = segments
     last = found!
     if let marked, marked >= last.next {
       throw Self.short(directory + "/" + names.last!, last, marked, directory)
     }
+  }
+
+  /// Where the segment after this one begins, by its name. A name that tells nothing is found out when its
+  /// segment is read.
+  private static func first(after index: Int, in names: [String]) -> SequenceNumber? {
+    guard index + 1 < names.count else { return nil }
+    return SequenceNumber(UInt64(names[index + 1].dropLast(".lz4".count)) ?? .max)
   }
 
   /// What was synced is missing at the end.

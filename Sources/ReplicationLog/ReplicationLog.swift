@@ -27,6 +27,8 @@ package struct ReplicationLog: ~Copyable {
   package private(set) var last: SequenceNumber
   /// Last entry that survives whatever happens.
   package private(set) var synced: SequenceNumber
+  /// What the log says was committed: the truth may be ahead of it.
+  package private(set) var committed: SequenceNumber
   /// The last entry that a block on disk says was synced.
   private var proven: SequenceNumber
   /// Time of the last block.
@@ -136,6 +138,7 @@ package struct ReplicationLog: ~Copyable {
     self.last = last
     synced = last
     proven = scan.synced
+    committed = log.committed
     time = scan.time
     tag = scan.tag
     hash = scan.hash
@@ -156,11 +159,13 @@ package struct ReplicationLog: ~Copyable {
   /// - Parameters:
   ///   - entries: `count` of them, the first being `last + 1`.
   ///   - time: not less than the block's before it.
+  ///   - committed: what is known to be committed; nil: all that was appended before.
   /// - Throws: `FileError`: the log is poisoned, the process must end. Where ``makeRoom(for:)`` was called
   ///   before, a full disk is no reason.
-  package mutating func append(_ entries: UnsafeRawBufferPointer, count: UInt32, tag: Epoch, time: Int64)
-    throws
-  {
+  package mutating func append(
+    _ entries: UnsafeRawBufferPointer, count: UInt32, tag: Epoch, time: Int64,
+    committed: SequenceNumber? = nil
+  ) throws {
     precondition(entries.count <= SegmentFormat.entriesBytesMax)
     let frameRoom = UnsafeMutableRawBufferPointer(rebasing: scratch.bytes[BlockHeader.size...])
     let frameBytes = try LZ4Frame.compress(entries, into: frameRoom)
@@ -170,7 +175,9 @@ package struct ReplicationLog: ~Copyable {
 
     let block = BlockHeader(
       partition: identity.partition, tag: tag, first: last.next, count: count,
-      entriesBytes: UInt32(entries.count), frameBytes: UInt32(frameBytes), time: time, use: header.use,
+      entriesBytes: UInt32(entries.count), frameBytes: UInt32(frameBytes),
+      uncommitted: UInt32(clamping: committed.map { last.rawValue - min(last.rawValue, $0.rawValue) } ?? 0),
+      time: time, use: header.use,
       synced: synced, entriesHash: XXH64.hash(entries), previousHash: hash)
     headerBytes.removeAll()
     block.write(into: &headerBytes, salt: header.salt)
@@ -184,7 +191,8 @@ package struct ReplicationLog: ~Copyable {
     offset += blockBytes
     bytesAppended += UInt64(blockBytes)
     last = block.last
-    hash = block.hash
+    hash = block.chain
+    self.committed = max(self.committed, block.committed)
     proven = synced
     self.time = time
     self.tag = tag
@@ -199,7 +207,8 @@ package struct ReplicationLog: ~Copyable {
   /// torn tail. Damage to the empty block itself costs nothing.
   package mutating func prove() throws {
     guard needsProof else { return }
-    try append(UnsafeRawBufferPointer(start: nil, count: 0), count: 0, tag: tag, time: time)
+    try append(
+      UnsafeRawBufferPointer(start: nil, count: 0), count: 0, tag: tag, time: time, committed: committed)
     try sync()
   }
 
@@ -210,6 +219,36 @@ package struct ReplicationLog: ~Copyable {
     try file.sync()
     synced = last
     try mark.write(last)
+  }
+
+  /// Cuts what is above `last`: entries that were never committed, and that another history replaces.
+  ///
+  /// The cut is made by beginning a segment there: what stands behind that place in the segment before it does
+  /// not count any more. So it is done at once, by a rename, or not at all; but segments above may be gone.
+  ///
+  /// - Parameters:
+  ///   - last: the end of a block of this log, not above ``last``; nothing above it was applied to tables.
+  ///   - hash: of the log up to there.
+  ///   - tag: of that block.
+  /// - Throws: `FileError`. On a full disk nothing was cut.
+  package mutating func cut(to last: SequenceNumber, hash: UInt64, tag: Epoch) throws(FileError) {
+    precondition(last <= self.last && last >= committed, "what is committed is never cut")
+    guard last < self.last else { return }
+    try makeNext(atLeast: segmentBytes)
+    try sync()
+    try mark.lower(to: last)
+    let names = try LogScan.names(in: directory, files: files)
+    for name in names.reversed() where name > Self.name(last.next) {
+      try files.remove(directory + "/" + name)
+      // One after the other, so that a crash leaves no gap.
+      try files.syncDirectory(directory)
+    }
+    self.last = last
+    self.hash = hash
+    self.tag = tag
+    synced = last
+    proven = last
+    try beginNext()
   }
 
   /// Makes sure that a block of so many bytes of entries can be appended whatever room the disk has:
@@ -241,6 +280,11 @@ package struct ReplicationLog: ~Copyable {
   private mutating func roll(atLeast blockBytes: Int) throws(FileError) {
     try sync()
     try makeNext(atLeast: max(segmentBytes, SegmentHeader.size + blockBytes + SegmentFormat.restSize))
+    try beginNext()
+  }
+
+  /// The segment behind ``last``, in the file that was made for it.
+  private mutating func beginNext() throws(FileError) {
     let next = SegmentHeader(
       partition: identity.partition, segmentBytes: UInt32(nextBytes!), use: header.use + 1, first: last.next,
       previousHash: hash, cluster: identity.cluster, salt: .random(in: 0...UInt64.max))

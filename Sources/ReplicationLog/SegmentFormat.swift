@@ -13,7 +13,8 @@ import Cluster
 /// rest             skippable 0x184D2A5F, to the end of the file
 /// ```
 package enum SegmentFormat {
-  package static let version: UInt16 = 1
+  /// 1: a block with no entries was part of the chain of hashes. 2: it is this file's own affair.
+  package static let version: UInt16 = 2
   static let segmentMagic: UInt32 = 0x184D_2A50
   static let blockMagic: UInt32 = 0x184D_2A51
   static let restMagic: UInt32 = 0x184D_2A5F
@@ -96,13 +97,15 @@ package struct SegmentHeader: Equatable, Sendable {
 }
 
 /// Of a block: `"BLCK" | version u16 | partition u16 | epoch tag u64 | first sn u64 | count u32 |
-/// entries bytes u32 | frame bytes u32 | reserved u32 | time u64 | use u64 | synced sn u64 |
+/// entries bytes u32 | frame bytes u32 | uncommitted u32 | time u64 | use u64 | synced sn u64 |
 /// entries hash u64 | previous block's hash u64 | hash u64 | checksum u64`.
 ///
 /// The hash covers what the block says (tag, first sn, count, time, entries hash, previous hash), so it
-/// names the whole log up to here, the same in every replica. The checksum covers the header as it
+/// names the whole log up to here, the same in every replica. An empty block has a hash too, but the block
+/// after it follows the one before it: replicas rest at different times. The checksum covers the header as it
 /// stands in this file, seeded with the segment's salt.
 package struct BlockHeader: Equatable, Sendable {
+  package var version = SegmentFormat.version
   package var partition: PartitionID
   /// The epoch in which the sequence numbers were assigned.
   package var tag: Epoch
@@ -110,6 +113,8 @@ package struct BlockHeader: Equatable, Sendable {
   package var count: UInt32
   package var entriesBytes: UInt32
   package var frameBytes: UInt32
+  /// Entries before this block that were not known to be committed when it was written.
+  package var uncommitted: UInt32
   /// Milliseconds since the Unix epoch: the entries'.
   package var time: Int64
   package var use: UInt64
@@ -126,6 +131,14 @@ package struct BlockHeader: Equatable, Sendable {
     ) { XXH64.hash($0) }
   }
 
+  /// What the block after this one must name as the hash before it.
+  var chain: UInt64 { count == 0 && version >= 2 ? previousHash : hash }
+
+  /// A lower bound of the commit point.
+  package var committed: SequenceNumber {
+    SequenceNumber(first.rawValue - 1 - min(first.rawValue - 1, UInt64(uncommitted)))
+  }
+
   /// Of an empty block, the entry before it. `first` is at least 1.
   package var last: SequenceNumber { SequenceNumber(first.rawValue - 1 + UInt64(count)) }
 
@@ -138,14 +151,14 @@ package struct BlockHeader: Equatable, Sendable {
     writer.append(littleEndian: SegmentFormat.blockMagic)
     writer.append(littleEndian: UInt32(Self.payloadSize))
     writer.append(littleEndian: Self.mark)
-    writer.append(littleEndian: SegmentFormat.version)
+    writer.append(littleEndian: version)
     writer.append(littleEndian: partition.rawValue)
     writer.append(littleEndian: tag.rawValue)
     writer.append(littleEndian: first.rawValue)
     writer.append(littleEndian: count)
     writer.append(littleEndian: entriesBytes)
     writer.append(littleEndian: frameBytes)
-    writer.append(littleEndian: UInt32(0))
+    writer.append(littleEndian: uncommitted)
     writer.append(littleEndian: time)
     writer.append(littleEndian: use)
     writer.append(littleEndian: synced.rawValue)
@@ -179,14 +192,11 @@ package struct BlockHeader: Equatable, Sendable {
       else { return .invalid("this is no block header") }
       let version: UInt16 = try reader.number()
       let header = BlockHeader(
-        partition: PartitionID(try reader.number()), tag: Epoch(try reader.number()),
+        version: version, partition: PartitionID(try reader.number()), tag: Epoch(try reader.number()),
         first: SequenceNumber(try reader.number()), count: try reader.number(),
         entriesBytes: try reader.number(), frameBytes: try reader.number(),
-        time: try { (reader: inout ByteReader) in
-          _ = try reader.number(UInt32.self)
-          return try reader.number()
-        }(&reader),
-        use: try reader.number(), synced: SequenceNumber(try reader.number()),
+        uncommitted: try reader.number(), time: try reader.number(), use: try reader.number(),
+        synced: SequenceNumber(try reader.number()),
         entriesHash: try reader.number(), previousHash: try reader.number())
       let hash: UInt64 = try reader.number()
       let checked = UnsafeRawBufferPointer(rebasing: bytes[..<reader.offset])

@@ -18,6 +18,8 @@ package struct SegmentScan {
   package private(set) var hash: UInt64
   package private(set) var time: Int64
   package private(set) var tag = Epoch(0)
+  /// A lower bound of the commit point.
+  package private(set) var committed = SequenceNumber.zero
   /// The last entry that a block says was synced when it was written.
   package private(set) var synced = SequenceNumber.zero
   /// Where the first block begins that no later one says was synced; the end where there is none.
@@ -33,11 +35,12 @@ package struct SegmentScan {
   /// Walks `bytes`, the contents of the file at `path`.
   ///
   /// - Parameters:
-  ///   - isLast: no later segment was begun, so a torn tail is possible.
+  ///   - following: where the segment after this one begins; nil: this is the last one, so a torn tail is
+  ///     possible. What stands here from there on was cut, and is not looked at.
   ///   - body: gets every block's header, its offset, and its entries.
   /// - Throws: `damaged`, `unsupportedVersion`, or what `body` throws.
   package init(
-    _ bytes: UnsafeRawBufferPointer, path: String, isLast: Bool,
+    _ bytes: UnsafeRawBufferPointer, path: String, following: SequenceNumber?,
     _ body: (BlockHeader, Int, UnsafeRawBufferPointer) throws -> Void
   ) throws {
     switch SegmentHeader.read(bytes) {
@@ -56,9 +59,14 @@ package struct SegmentScan {
     time = 0
     end = .clean(offset: SegmentHeader.size)
     var offset = SegmentHeader.size
+    let isLast = following == nil
     scan: while offset < bytes.count {
       let remaining = UnsafeRawBufferPointer(rebasing: bytes[offset...])
-      switch BlockHeader.read(remaining, salt: header.salt) {
+      let reading = BlockHeader.read(remaining, salt: header.salt)
+      if next == following {
+        guard case .header(let proof) = reading, proof.count == 0 else { break scan }
+      }
+      switch reading {
       case .rest:
         // A block of this use beyond the end means that the end is not the end.
         if let later = laterBlock(bytes, after: offset) {
@@ -100,10 +108,11 @@ package struct SegmentScan {
           return
         }
         next = SequenceNumber(block.first.rawValue + UInt64(block.count))
-        hash = block.hash
+        hash = block.chain
         time = block.time
         tag = block.tag
         synced = block.synced
+        committed = max(committed, block.committed)
         claimless.removeAll { $0.last <= block.synced }
         if block.last > block.synced { claimless.append((offset, block.last)) }
         offset = frameStart + Int(block.frameBytes)

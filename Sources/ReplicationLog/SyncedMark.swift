@@ -35,19 +35,32 @@ package struct SyncedMark: ~Copyable {
   /// Says that all up to `sequenceNumber` was synced, which must be so.
   mutating func write(_ sequenceNumber: SequenceNumber) throws(FileError) {
     guard sequenceNumber != written, let file else { return }
+    do throws(FileError) {
+      try put(sequenceNumber, in: file)
+    } catch {
+      guard error.isDiskFull else { throw error }
+      self.file = nil
+    }
+  }
+
+  /// Says that no more than `sequenceNumber` counts, durably: what is above is to be cut.
+  ///
+  /// - Throws: what it says now is not known; nothing may be cut.
+  mutating func lower(to sequenceNumber: SequenceNumber) throws(FileError) {
+    guard let file else { return }
+    try put(sequenceNumber, in: file)
+    try file.sync()
+  }
+
+  private mutating func put(_ sequenceNumber: SequenceNumber, in file: any File) throws(FileError) {
     line.removeAll()
     Self.append(sequenceNumber.rawValue, radix: 10, digits: Self.digits, to: &line)
     let hash = XXH64.hash(line.bytes)
     line.append(UInt8(ascii: " "))
     Self.append(hash, radix: 16, digits: 16, to: &line)
     line.append(UInt8(ascii: "\n"))
-    do throws(FileError) {
-      try file.write(line.bytes, at: 0)
-      written = sequenceNumber
-    } catch {
-      guard error.isDiskFull else { throw error }
-      self.file = nil
-    }
+    try file.write(line.bytes, at: 0)
+    written = sequenceNumber
   }
 
   private static func append(_ value: UInt64, radix: UInt64, digits: Int, to line: inout ByteWriter) {

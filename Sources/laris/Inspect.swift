@@ -89,7 +89,7 @@ struct Inspect: ParsableCommand {
     var entries: UInt64 = 0
     var plain: UInt64 = 0
     let scan = try bytes.withUnsafeBytes { bytes in
-      try SegmentScan(bytes, path: file, isLast: true) { block, _, _ in
+      try SegmentScan(bytes, path: file, following: nil) { block, _, _ in
         blocks += 1
         entries += UInt64(block.count)
         plain += UInt64(block.entriesBytes)

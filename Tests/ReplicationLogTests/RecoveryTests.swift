@@ -273,17 +273,17 @@ struct RecoveryTests {
     let path = try log.segments[0]
     var bytes = try TestLog.read(path)
     let start = TestLog.offsets(bytes).starts[2]
-    TestLog.put(2, 2, into: &bytes, at: start + 12)
+    TestLog.put(3, 2, into: &bytes, at: start + 12)
     TestLog.rehash(&bytes, at: start, size: Layout.blockHeader)
     try TestLog.write(bytes, to: path)
     let error = #expect(throws: LogError.self) { try log.blocks() }
-    guard case .unsupportedVersion(path, 2) = error else {
+    guard case .unsupportedVersion(path, 3) = error else {
       Issue.record("\(String(describing: error))")
       return
     }
   }
 
-  @Test(arguments: [2, 300, 65_535] as [UInt16])
+  @Test(arguments: [3, 300, 65_535] as [UInt16])
   func `a segment of a newer version is refused by its version`(_ version: UInt16) throws {
     let (log, _) = try Self.written(1, seed: 73)
     let path = try log.segments[0]

@@ -122,9 +122,11 @@ extension ReplicationLog {
   }
 
   /// Appends a block, and syncs it.
-  mutating func write(_ block: WrittenBlock, sync isSynced: Bool = true) throws {
+  mutating func write(
+    _ block: WrittenBlock, sync isSynced: Bool = true, committed: SequenceNumber? = nil
+  ) throws {
     try block.entries.withUnsafeBytes {
-      try append($0, count: block.count, tag: Epoch(block.tag), time: block.time)
+      try append($0, count: block.count, tag: Epoch(block.tag), time: block.time, committed: committed)
     }
     if isSynced { try sync() }
   }
