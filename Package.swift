@@ -49,6 +49,11 @@ let package = Package(
     .target(
       name: "LarisProtocol",
       dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")]),
+    .target(
+      name: "NodeProtocol",
+      dependencies: [
+        "Cluster", "LarisProtocol", "Wire", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ]),
     .target(name: "Files"),
     .target(name: "ReplicationLog", dependencies: ["Bytes", "Cluster", "Files", "LZ4"]),
     .target(
@@ -69,13 +74,13 @@ let package = Package(
       name: "WorkerNode",
       dependencies: [
         "Bytes", "Cluster", "DurablePartition", "Files", "Marketplace", "Wire", "WorkerCore",
-        "LarisProtocol", "NodeSupport", "PartitionStore", "SQLite", "ZeroMQ",
+        "LarisProtocol", "NodeProtocol", "NodeSupport", "PartitionStore", "SQLite", "ZeroMQ",
       ]),
     .target(
       name: "DispatcherNode",
       dependencies: [
-        "Bytes", "Cluster", "ConfigurationManager", "DispatcherCore", "LarisProtocol", "NodeSupport",
-        "Wire", "ZeroMQ",
+        "Bytes", "Cluster", "ConfigurationManager", "DispatcherCore", "LarisProtocol", "NodeProtocol",
+        "NodeSupport", "Wire", "ZeroMQ",
       ]),
     .target(
       name: "LarisClient", dependencies: ["ClientCore", "Cluster", "LarisProtocol", "Wire", "ZeroMQ"]),
@@ -120,7 +125,8 @@ let package = Package(
       dependencies: [
         "TestMarketplace", "TestSupport", "Bytes", "Cluster", "ConfigurationManager", "DispatcherCore",
         "LarisProtocol",
-        "LoadTest", "LZ4", "Marketplace", "NodeSupport", "PartitionStore", "ReplicationLog", "SQLite", "Wire",
+        "LoadTest", "LZ4", "Marketplace", "NodeProtocol", "NodeSupport", "PartitionStore", "ReplicationLog",
+        "SQLite", "Wire",
         "WorkerCore",
       ],
       path: "Tests/Fuzz"),
@@ -147,6 +153,12 @@ let package = Package(
       dependencies: [
         "TestSupport",
         "Bytes", "Cluster", "LarisProtocol", "Marketplace", "Wire",
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ]),
+    .testTarget(
+      name: "NodeProtocolTests",
+      dependencies: [
+        "TestSupport", "Cluster", "LarisProtocol", "NodeProtocol", "Wire",
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
     .testTarget(

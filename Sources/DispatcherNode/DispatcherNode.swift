@@ -338,7 +338,8 @@ package final class DispatcherNode {
           }
         case .stale: core.stale(try StaleFrame(bytes), connection: connection)
         case .beacon: try beacon(bytes, connection, socket, &core, now: now)
-        case .batch, .assignment, nil: throw FrameError.unknownKind(bytes.first ?? 0)
+        case .batch, .assignment, .configurationRequest, .configurationReply, nil:
+          throw FrameError.unknownKind(bytes.first ?? 0)
         }
       } catch let error as FrameError {
         framesRefused += 1

@@ -51,6 +51,18 @@ public nonisolated struct Laris_Beacon: Sendable {
   /// A UUID that the worker's data folder got when it was made: its name belongs to that folder.
   public var folder: String = String()
 
+  /// Where other workers reach it, like tcp://10.0.0.5:12122.
+  public var replication: String = String()
+
+  /// Where it stands, as its operator says: replicas of a group are spread over zones. May be empty.
+  public var zone: String = String()
+
+  /// The machine's boot id: who has the same one is on the same host, and can look at the lock below.
+  public var host: String = String()
+
+  /// The file that the process locks while it lives, in its data folder.
+  public var lockPath: String = String()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -76,6 +88,18 @@ public nonisolated struct Laris_PartitionBeacon: Sendable {
   public var active: Bool = false
 
   public var note: String = String()
+
+  /// "primary", "secondary", "learner" or "inactive".
+  public var role: String = String()
+
+  /// What it does now, in words.
+  public var activity: String = String()
+
+  /// The last entry of its log.
+  public var last: UInt64 = 0
+
+  /// Of a primary that a learner joins: how much of the log the learner has, 0 to 100.
+  public var joinedPercent: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -107,6 +131,38 @@ public nonisolated struct Laris_Assignment: Sendable {
 
   public var requestWindowMilliseconds: UInt64 = 0
 
+  public var replicas: UInt32 = 0
+
+  /// On how many members a command is durable before it is answered.
+  public var minReplicas: UInt32 = 0
+
+  /// The other workers of the groups above, as they were heard last.
+  public var peers: [Laris_Peer] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Laris_Peer: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var node: String = String()
+
+  public var incarnation: UInt64 = 0
+
+  /// As in the worker's Beacon.
+  public var replication: String = String()
+
+  public var host: String = String()
+
+  public var lockPath: String = String()
+
+  /// It was heard within the last seconds.
+  public var alive: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -121,12 +177,295 @@ public nonisolated struct Laris_PartitionAssignment: Sendable {
 
   public var epoch: UInt64 = 0
 
-  /// It never served, so the worker may begin it empty; otherwise its data must be there.
+  /// It never served, or the worker is to join it: the worker may begin it empty. Otherwise its data must
+  /// be there.
   public var mayCreate: Bool = false
+
+  /// As the dispatcher saw it last. The worker is a member, is to join, or was a member until this epoch.
+  public var group: Laris_Group {
+    get {_group ?? Laris_Group()}
+    set {_group = newValue}
+  }
+  /// Returns true if `group` has been explicitly set.
+  public var hasGroup: Bool {self._group != nil}
+  /// Clears the value of `group`. Subsequent reads from it will return its default value.
+  public mutating func clearGroup() {self._group = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _group: Laris_Group? = nil
+}
+
+/// A group's configuration, as the configuration manager has it.
+public nonisolated struct Laris_Group: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var partition: UInt32 = 0
+
+  public var epoch: UInt64 = 0
+
+  /// Empty: it was never placed.
+  public var primary: String = String()
+
+  /// Of the primary's process.
+  public var incarnation: UInt64 = 0
+
+  public var secondaries: [String] = []
+
+  /// It has served.
+  public var opened: Bool = false
+
+  /// What the primary is asked to bring about; absent: nothing.
+  public var proposal: Laris_Proposal {
+    get {_proposal ?? Laris_Proposal()}
+    set {_proposal = newValue}
+  }
+  /// Returns true if `proposal` has been explicitly set.
+  public var hasProposal: Bool {self._proposal != nil}
+  /// Clears the value of `proposal`. Subsequent reads from it will return its default value.
+  public mutating func clearProposal() {self._proposal = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _proposal: Laris_Proposal? = nil
+}
+
+public nonisolated struct Laris_Proposal: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var kind: Laris_Proposal.Kind = .unspecified
+
+  public var node: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public nonisolated enum Kind: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
+    case unspecified // = 0
+    case join // = 1
+    case switchover // = 2
+    case remove // = 3
+    case UNRECOGNIZED(Int)
+
+    public init() {
+      self = .unspecified
+    }
+
+    public init?(rawValue: Int) {
+      switch rawValue {
+      case 0: self = .unspecified
+      case 1: self = .join
+      case 2: self = .switchover
+      case 3: self = .remove
+      default: self = .UNRECOGNIZED(rawValue)
+      }
+    }
+
+    public var rawValue: Int {
+      switch self {
+      case .unspecified: return 0
+      case .join: return 1
+      case .switchover: return 2
+      case .remove: return 3
+      case .UNRECOGNIZED(let i): return i
+      }
+    }
+
+    // The compiler won't synthesize support with the UNRECOGNIZED case.
+    public static let allCases: [Laris_Proposal.Kind] = [
+      .unspecified,
+      .join,
+      .switchover,
+      .remove,
+    ]
+
+  }
+
+  public init() {}
+}
+
+/// A partition's replica to any dispatcher: a question to the configuration manager.
+public nonisolated struct Laris_ConfigurationRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var version: UInt32 = 0
+
+  public var clusterID: String = String()
+
+  public var node: String = String()
+
+  public var incarnation: UInt64 = 0
+
+  /// Chosen by the sender; the reply has it too.
+  public var number: UInt64 = 0
+
+  public var partition: UInt32 = 0
+
+  public var what: Laris_ConfigurationRequest.OneOf_What? = nil
+
+  public var read: Laris_ConfigurationRequest.Read {
+    get {
+      if case .read(let v)? = what {return v}
+      return Laris_ConfigurationRequest.Read()
+    }
+    set {what = .read(newValue)}
+  }
+
+  public var change: Laris_ConfigurationRequest.Change {
+    get {
+      if case .change(let v)? = what {return v}
+      return Laris_ConfigurationRequest.Change()
+    }
+    set {what = .change(newValue)}
+  }
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public nonisolated enum OneOf_What: Equatable, Sendable {
+    case read(Laris_ConfigurationRequest.Read)
+    case change(Laris_ConfigurationRequest.Change)
+
+  }
+
+  /// A linearizable read.
+  public nonisolated struct Read: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    public init() {}
+  }
+
+  /// A compare-and-swap: what is there must have the group's epoch - 1.
+  public nonisolated struct Change: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    public var group: Laris_Group {
+      get {_group ?? Laris_Group()}
+      set {_group = newValue}
+    }
+    /// Returns true if `group` has been explicitly set.
+    public var hasGroup: Bool {self._group != nil}
+    /// Clears the value of `group`. Subsequent reads from it will return its default value.
+    public mutating func clearGroup() {self._group = nil}
+
+    /// 256 bytes.
+    public var why: String = String()
+
+    /// What the sender knows to be committed.
+    public var committed: UInt64 = 0
+
+    public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    public init() {}
+
+    fileprivate var _group: Laris_Group? = nil
+  }
+
+  public init() {}
+}
+
+public nonisolated struct Laris_ConfigurationReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var version: UInt32 = 0
+
+  public var number: UInt64 = 0
+
+  public var partition: UInt32 = 0
+
+  public var outcome: Laris_ConfigurationReply.Outcome = .unspecified
+
+  public var group: Laris_Group {
+    get {_group ?? Laris_Group()}
+    set {_group = newValue}
+  }
+  /// Returns true if `group` has been explicitly set.
+  public var hasGroup: Bool {self._group != nil}
+  /// Clears the value of `group`. Subsequent reads from it will return its default value.
+  public mutating func clearGroup() {self._group = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public nonisolated enum Outcome: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
+    case unspecified // = 0
+
+    /// `group` is what was there at a moment after the question.
+    case read // = 1
+
+    /// The change was made; `group` is what it made.
+    case accepted // = 2
+
+    /// It was not made, and won't be; `group` is what is there, and absent where that can't be told.
+    case refused // = 3
+
+    /// It may have been made, or may be yet.
+    case unknown // = 4
+
+    /// The configuration manager was not asked.
+    case notAsked // = 5
+    case UNRECOGNIZED(Int)
+
+    public init() {
+      self = .unspecified
+    }
+
+    public init?(rawValue: Int) {
+      switch rawValue {
+      case 0: self = .unspecified
+      case 1: self = .read
+      case 2: self = .accepted
+      case 3: self = .refused
+      case 4: self = .unknown
+      case 5: self = .notAsked
+      default: self = .UNRECOGNIZED(rawValue)
+      }
+    }
+
+    public var rawValue: Int {
+      switch self {
+      case .unspecified: return 0
+      case .read: return 1
+      case .accepted: return 2
+      case .refused: return 3
+      case .unknown: return 4
+      case .notAsked: return 5
+      case .UNRECOGNIZED(let i): return i
+      }
+    }
+
+    // The compiler won't synthesize support with the UNRECOGNIZED case.
+    public static let allCases: [Laris_ConfigurationReply.Outcome] = [
+      .unspecified,
+      .read,
+      .accepted,
+      .refused,
+      .unknown,
+      .notAsked,
+    ]
+
+  }
+
+  public init() {}
+
+  fileprivate var _group: Laris_Group? = nil
 }
 
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
@@ -135,7 +474,7 @@ fileprivate nonisolated let _protobuf_package = "laris.v1"
 
 nonisolated extension Laris_Beacon: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Beacon"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{3}cluster_id\0\u{1}node\0\u{1}incarnation\0\u{1}pid\0\u{3}started_at\0\u{1}partitions\0\u{1}leaving\0\u{1}folder\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{3}cluster_id\0\u{1}node\0\u{1}incarnation\0\u{1}pid\0\u{3}started_at\0\u{1}partitions\0\u{1}leaving\0\u{1}folder\0\u{1}replication\0\u{1}zone\0\u{1}host\0\u{3}lock_path\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -152,6 +491,10 @@ nonisolated extension Laris_Beacon: SwiftProtobuf.Message, SwiftProtobuf._Messag
       case 7: try { try decoder.decodeRepeatedMessageField(value: &self.partitions) }()
       case 8: try { try decoder.decodeSingularBoolField(value: &self.leaving) }()
       case 9: try { try decoder.decodeSingularStringField(value: &self.folder) }()
+      case 10: try { try decoder.decodeSingularStringField(value: &self.replication) }()
+      case 11: try { try decoder.decodeSingularStringField(value: &self.zone) }()
+      case 12: try { try decoder.decodeSingularStringField(value: &self.host) }()
+      case 13: try { try decoder.decodeSingularStringField(value: &self.lockPath) }()
       default: break
       }
     }
@@ -185,6 +528,18 @@ nonisolated extension Laris_Beacon: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if !self.folder.isEmpty {
       try visitor.visitSingularStringField(value: self.folder, fieldNumber: 9)
     }
+    if !self.replication.isEmpty {
+      try visitor.visitSingularStringField(value: self.replication, fieldNumber: 10)
+    }
+    if !self.zone.isEmpty {
+      try visitor.visitSingularStringField(value: self.zone, fieldNumber: 11)
+    }
+    if !self.host.isEmpty {
+      try visitor.visitSingularStringField(value: self.host, fieldNumber: 12)
+    }
+    if !self.lockPath.isEmpty {
+      try visitor.visitSingularStringField(value: self.lockPath, fieldNumber: 13)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -198,6 +553,10 @@ nonisolated extension Laris_Beacon: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if lhs.partitions != rhs.partitions {return false}
     if lhs.leaving != rhs.leaving {return false}
     if lhs.folder != rhs.folder {return false}
+    if lhs.replication != rhs.replication {return false}
+    if lhs.zone != rhs.zone {return false}
+    if lhs.host != rhs.host {return false}
+    if lhs.lockPath != rhs.lockPath {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -205,7 +564,7 @@ nonisolated extension Laris_Beacon: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PartitionBeacon"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{1}committed\0\u{1}checkpointed\0\u{1}orders\0\u{3}replay_bytes\0\u{1}active\0\u{1}note\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{1}committed\0\u{1}checkpointed\0\u{1}orders\0\u{3}replay_bytes\0\u{1}active\0\u{1}note\0\u{1}role\0\u{1}activity\0\u{1}last\0\u{3}joined_percent\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -221,6 +580,10 @@ nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobu
       case 6: try { try decoder.decodeSingularUInt64Field(value: &self.replayBytes) }()
       case 7: try { try decoder.decodeSingularBoolField(value: &self.active) }()
       case 8: try { try decoder.decodeSingularStringField(value: &self.note) }()
+      case 9: try { try decoder.decodeSingularStringField(value: &self.role) }()
+      case 10: try { try decoder.decodeSingularStringField(value: &self.activity) }()
+      case 11: try { try decoder.decodeSingularUInt64Field(value: &self.last) }()
+      case 12: try { try decoder.decodeSingularUInt64Field(value: &self.joinedPercent) }()
       default: break
       }
     }
@@ -251,6 +614,18 @@ nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobu
     if !self.note.isEmpty {
       try visitor.visitSingularStringField(value: self.note, fieldNumber: 8)
     }
+    if !self.role.isEmpty {
+      try visitor.visitSingularStringField(value: self.role, fieldNumber: 9)
+    }
+    if !self.activity.isEmpty {
+      try visitor.visitSingularStringField(value: self.activity, fieldNumber: 10)
+    }
+    if self.last != 0 {
+      try visitor.visitSingularUInt64Field(value: self.last, fieldNumber: 11)
+    }
+    if self.joinedPercent != 0 {
+      try visitor.visitSingularUInt64Field(value: self.joinedPercent, fieldNumber: 12)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -263,6 +638,10 @@ nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobu
     if lhs.replayBytes != rhs.replayBytes {return false}
     if lhs.active != rhs.active {return false}
     if lhs.note != rhs.note {return false}
+    if lhs.role != rhs.role {return false}
+    if lhs.activity != rhs.activity {return false}
+    if lhs.last != rhs.last {return false}
+    if lhs.joinedPercent != rhs.joinedPercent {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -270,7 +649,7 @@ nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Laris_Assignment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Assignment"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{3}cluster_id\0\u{3}dispatcher_incarnation\0\u{1}partitions\0\u{3}reserve_milliseconds\0\u{3}fee_basis_points\0\u{1}refused\0\u{3}partition_count\0\u{3}request_window_milliseconds\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{3}cluster_id\0\u{3}dispatcher_incarnation\0\u{1}partitions\0\u{3}reserve_milliseconds\0\u{3}fee_basis_points\0\u{1}refused\0\u{3}partition_count\0\u{3}request_window_milliseconds\0\u{1}replicas\0\u{3}min_replicas\0\u{1}peers\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -287,6 +666,9 @@ nonisolated extension Laris_Assignment: SwiftProtobuf.Message, SwiftProtobuf._Me
       case 7: try { try decoder.decodeSingularStringField(value: &self.refused) }()
       case 8: try { try decoder.decodeSingularUInt32Field(value: &self.partitionCount) }()
       case 9: try { try decoder.decodeSingularUInt64Field(value: &self.requestWindowMilliseconds) }()
+      case 10: try { try decoder.decodeSingularUInt32Field(value: &self.replicas) }()
+      case 11: try { try decoder.decodeSingularUInt32Field(value: &self.minReplicas) }()
+      case 12: try { try decoder.decodeRepeatedMessageField(value: &self.peers) }()
       default: break
       }
     }
@@ -320,6 +702,15 @@ nonisolated extension Laris_Assignment: SwiftProtobuf.Message, SwiftProtobuf._Me
     if self.requestWindowMilliseconds != 0 {
       try visitor.visitSingularUInt64Field(value: self.requestWindowMilliseconds, fieldNumber: 9)
     }
+    if self.replicas != 0 {
+      try visitor.visitSingularUInt32Field(value: self.replicas, fieldNumber: 10)
+    }
+    if self.minReplicas != 0 {
+      try visitor.visitSingularUInt32Field(value: self.minReplicas, fieldNumber: 11)
+    }
+    if !self.peers.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.peers, fieldNumber: 12)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -333,6 +724,64 @@ nonisolated extension Laris_Assignment: SwiftProtobuf.Message, SwiftProtobuf._Me
     if lhs.refused != rhs.refused {return false}
     if lhs.partitionCount != rhs.partitionCount {return false}
     if lhs.requestWindowMilliseconds != rhs.requestWindowMilliseconds {return false}
+    if lhs.replicas != rhs.replicas {return false}
+    if lhs.minReplicas != rhs.minReplicas {return false}
+    if lhs.peers != rhs.peers {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_Peer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Peer"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}incarnation\0\u{1}replication\0\u{1}host\0\u{3}lock_path\0\u{1}alive\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 2: try { try decoder.decodeSingularFixed64Field(value: &self.incarnation) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.replication) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.host) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.lockPath) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.alive) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 1)
+    }
+    if self.incarnation != 0 {
+      try visitor.visitSingularFixed64Field(value: self.incarnation, fieldNumber: 2)
+    }
+    if !self.replication.isEmpty {
+      try visitor.visitSingularStringField(value: self.replication, fieldNumber: 3)
+    }
+    if !self.host.isEmpty {
+      try visitor.visitSingularStringField(value: self.host, fieldNumber: 4)
+    }
+    if !self.lockPath.isEmpty {
+      try visitor.visitSingularStringField(value: self.lockPath, fieldNumber: 5)
+    }
+    if self.alive != false {
+      try visitor.visitSingularBoolField(value: self.alive, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_Peer, rhs: Laris_Peer) -> Bool {
+    if lhs.node != rhs.node {return false}
+    if lhs.incarnation != rhs.incarnation {return false}
+    if lhs.replication != rhs.replication {return false}
+    if lhs.host != rhs.host {return false}
+    if lhs.lockPath != rhs.lockPath {return false}
+    if lhs.alive != rhs.alive {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -340,7 +789,7 @@ nonisolated extension Laris_Assignment: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension Laris_PartitionAssignment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PartitionAssignment"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{3}may_create\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{3}may_create\0\u{1}group\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -351,12 +800,17 @@ nonisolated extension Laris_PartitionAssignment: SwiftProtobuf.Message, SwiftPro
       case 1: try { try decoder.decodeSingularUInt32Field(value: &self.partition) }()
       case 2: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
       case 3: try { try decoder.decodeSingularBoolField(value: &self.mayCreate) }()
+      case 4: try { try decoder.decodeSingularMessageField(value: &self._group) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if self.partition != 0 {
       try visitor.visitSingularUInt32Field(value: self.partition, fieldNumber: 1)
     }
@@ -366,6 +820,9 @@ nonisolated extension Laris_PartitionAssignment: SwiftProtobuf.Message, SwiftPro
     if self.mayCreate != false {
       try visitor.visitSingularBoolField(value: self.mayCreate, fieldNumber: 3)
     }
+    try { if let v = self._group {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -373,7 +830,329 @@ nonisolated extension Laris_PartitionAssignment: SwiftProtobuf.Message, SwiftPro
     if lhs.partition != rhs.partition {return false}
     if lhs.epoch != rhs.epoch {return false}
     if lhs.mayCreate != rhs.mayCreate {return false}
+    if lhs._group != rhs._group {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
+}
+
+nonisolated extension Laris_Group: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Group"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{1}primary\0\u{1}incarnation\0\u{1}secondaries\0\u{1}opened\0\u{1}proposal\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.partition) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.primary) }()
+      case 4: try { try decoder.decodeSingularFixed64Field(value: &self.incarnation) }()
+      case 5: try { try decoder.decodeRepeatedStringField(value: &self.secondaries) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.opened) }()
+      case 7: try { try decoder.decodeSingularMessageField(value: &self._proposal) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.partition != 0 {
+      try visitor.visitSingularUInt32Field(value: self.partition, fieldNumber: 1)
+    }
+    if self.epoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 2)
+    }
+    if !self.primary.isEmpty {
+      try visitor.visitSingularStringField(value: self.primary, fieldNumber: 3)
+    }
+    if self.incarnation != 0 {
+      try visitor.visitSingularFixed64Field(value: self.incarnation, fieldNumber: 4)
+    }
+    if !self.secondaries.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.secondaries, fieldNumber: 5)
+    }
+    if self.opened != false {
+      try visitor.visitSingularBoolField(value: self.opened, fieldNumber: 6)
+    }
+    try { if let v = self._proposal {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_Group, rhs: Laris_Group) -> Bool {
+    if lhs.partition != rhs.partition {return false}
+    if lhs.epoch != rhs.epoch {return false}
+    if lhs.primary != rhs.primary {return false}
+    if lhs.incarnation != rhs.incarnation {return false}
+    if lhs.secondaries != rhs.secondaries {return false}
+    if lhs.opened != rhs.opened {return false}
+    if lhs._proposal != rhs._proposal {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_Proposal: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Proposal"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kind\0\u{1}node\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularEnumField(value: &self.kind) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.kind != .unspecified {
+      try visitor.visitSingularEnumField(value: self.kind, fieldNumber: 1)
+    }
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_Proposal, rhs: Laris_Proposal) -> Bool {
+    if lhs.kind != rhs.kind {return false}
+    if lhs.node != rhs.node {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_Proposal.Kind: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KIND_UNSPECIFIED\0\u{1}JOIN\0\u{1}SWITCHOVER\0\u{1}REMOVE\0")
+}
+
+nonisolated extension Laris_ConfigurationRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ConfigurationRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{3}cluster_id\0\u{1}node\0\u{1}incarnation\0\u{1}number\0\u{1}partition\0\u{1}read\0\u{1}change\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.version) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.clusterID) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 4: try { try decoder.decodeSingularFixed64Field(value: &self.incarnation) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.number) }()
+      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.partition) }()
+      case 7: try {
+        var v: Laris_ConfigurationRequest.Read?
+        var hadOneofValue = false
+        if let current = self.what {
+          hadOneofValue = true
+          if case .read(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.what = .read(v)
+        }
+      }()
+      case 8: try {
+        var v: Laris_ConfigurationRequest.Change?
+        var hadOneofValue = false
+        if let current = self.what {
+          hadOneofValue = true
+          if case .change(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.what = .change(v)
+        }
+      }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.version != 0 {
+      try visitor.visitSingularUInt32Field(value: self.version, fieldNumber: 1)
+    }
+    if !self.clusterID.isEmpty {
+      try visitor.visitSingularStringField(value: self.clusterID, fieldNumber: 2)
+    }
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 3)
+    }
+    if self.incarnation != 0 {
+      try visitor.visitSingularFixed64Field(value: self.incarnation, fieldNumber: 4)
+    }
+    if self.number != 0 {
+      try visitor.visitSingularUInt64Field(value: self.number, fieldNumber: 5)
+    }
+    if self.partition != 0 {
+      try visitor.visitSingularUInt32Field(value: self.partition, fieldNumber: 6)
+    }
+    switch self.what {
+    case .read?: try {
+      guard case .read(let v)? = self.what else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+    }()
+    case .change?: try {
+      guard case .change(let v)? = self.what else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+    }()
+    case nil: break
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_ConfigurationRequest, rhs: Laris_ConfigurationRequest) -> Bool {
+    if lhs.version != rhs.version {return false}
+    if lhs.clusterID != rhs.clusterID {return false}
+    if lhs.node != rhs.node {return false}
+    if lhs.incarnation != rhs.incarnation {return false}
+    if lhs.number != rhs.number {return false}
+    if lhs.partition != rhs.partition {return false}
+    if lhs.what != rhs.what {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_ConfigurationRequest.Read: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = Laris_ConfigurationRequest.protoMessageName + ".Read"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_ConfigurationRequest.Read, rhs: Laris_ConfigurationRequest.Read) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_ConfigurationRequest.Change: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = Laris_ConfigurationRequest.protoMessageName + ".Change"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}group\0\u{1}why\0\u{1}committed\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._group) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.why) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.committed) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._group {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.why.isEmpty {
+      try visitor.visitSingularStringField(value: self.why, fieldNumber: 2)
+    }
+    if self.committed != 0 {
+      try visitor.visitSingularUInt64Field(value: self.committed, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_ConfigurationRequest.Change, rhs: Laris_ConfigurationRequest.Change) -> Bool {
+    if lhs._group != rhs._group {return false}
+    if lhs.why != rhs.why {return false}
+    if lhs.committed != rhs.committed {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_ConfigurationReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ConfigurationReply"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}number\0\u{1}partition\0\u{1}outcome\0\u{1}group\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.version) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.number) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.partition) }()
+      case 4: try { try decoder.decodeSingularEnumField(value: &self.outcome) }()
+      case 5: try { try decoder.decodeSingularMessageField(value: &self._group) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.version != 0 {
+      try visitor.visitSingularUInt32Field(value: self.version, fieldNumber: 1)
+    }
+    if self.number != 0 {
+      try visitor.visitSingularUInt64Field(value: self.number, fieldNumber: 2)
+    }
+    if self.partition != 0 {
+      try visitor.visitSingularUInt32Field(value: self.partition, fieldNumber: 3)
+    }
+    if self.outcome != .unspecified {
+      try visitor.visitSingularEnumField(value: self.outcome, fieldNumber: 4)
+    }
+    try { if let v = self._group {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_ConfigurationReply, rhs: Laris_ConfigurationReply) -> Bool {
+    if lhs.version != rhs.version {return false}
+    if lhs.number != rhs.number {return false}
+    if lhs.partition != rhs.partition {return false}
+    if lhs.outcome != rhs.outcome {return false}
+    if lhs._group != rhs._group {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_ConfigurationReply.Outcome: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0OUTCOME_UNSPECIFIED\0\u{1}READ\0\u{1}ACCEPTED\0\u{1}REFUSED\0\u{1}UNKNOWN\0\u{1}NOT_ASKED\0")
 }

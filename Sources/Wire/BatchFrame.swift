@@ -2,7 +2,7 @@ import Bytes
 import Cluster
 
 /// The frames between a dispatcher and a partition. Little endian; every one begins with
-/// `kind u8 | version u8 | partition u16`.
+/// `kind u8 | version u8 | partition u16`, but for those in protobuf: `kind u8 | version u8 | message`.
 ///
 /// | name | sender | receiver | when |
 /// | --- | --- | --- | --- |
@@ -12,6 +12,8 @@ import Cluster
 /// | batch | dispatcher | partition | when requests wait and the partition has credit |
 /// | answers | partition | dispatcher | when what it answers is durable |
 /// | stale | partition | dispatcher | a batch came with a lower epoch than its own |
+/// | configuration request | partition | dispatcher | it reads or changes its group (protobuf) |
+/// | configuration reply | dispatcher | partition | in answer (protobuf) |
 package enum FrameKind: UInt8 {
   case hello = 3
   case batch = 1
@@ -19,6 +21,8 @@ package enum FrameKind: UInt8 {
   case stale = 4
   case beacon = 16
   case assignment = 17
+  case configurationRequest = 18
+  case configurationReply = 19
 
   package static let version: UInt8 = 1
 }

@@ -1,5 +1,6 @@
 import Bytes
 import Cluster
+import NodeProtocol
 import TestMarketplace
 import TestSupport
 import Wire
@@ -7,7 +8,7 @@ import Wire
 /// A frame between nodes: what is read is written again as the same bytes.
 struct FramesTarget: FuzzTarget {
   let name = "frames"
-  let about = "frames between nodes: hello, stale, batch and answers with their items"
+  let about = "frames between nodes: hello, stale, batch and answers with their items, questions to the store"
 
   func seeds(_ random: inout SplitMix64) throws -> [[UInt8]] {
     var hello = ByteWriter()
@@ -27,7 +28,17 @@ struct FramesTarget: FuzzTarget {
       AnswerItem.endWrite(at: at, into: &answers)
     }
     BatchHeader.setCount(2, in: &answers)
-    return [Array(hello.bytes), Array(stale.bytes), batch, Array(answers.bytes)]
+    let record = GroupRecord(
+      partition: PartitionID(3), epoch: Epoch(7), primary: "worker-1", incarnation: Incarnation(2),
+      secondaries: ["worker-2"], isOpened: true, proposal: .join("worker-3"))
+    let question = ConfigurationQuestion(
+      cluster: "c", node: "worker-1", incarnation: Incarnation(2), number: 9, partition: PartitionID(3),
+      what: .change(record, why: "é", committed: SequenceNumber(5)))
+    let answer = ConfigurationAnswer(number: 9, partition: PartitionID(3), outcome: .refused(record))
+    return [
+      Array(hello.bytes), Array(stale.bytes), batch, Array(answers.bytes), try question.frame(),
+      try answer.frame(),
+    ]
   }
 
   func run(_ bytes: UnsafeRawBufferPointer) throws -> String {
@@ -67,6 +78,17 @@ struct FramesTarget: FuzzTarget {
         try require(writer.count == items.offset, "items of another length")
         try require(bytes.prefix(writer.count).elementsEqual(writer.bytes), "a batch changes on its way")
         return "\(isBatch) \(size(count)) \(items.isAtEnd)"
+      case .configurationRequest:
+        guard let question = try? ConfigurationQuestion(bytes) else { return "no question" }
+        let again = try question.frame().withUnsafeBytes { try ConfigurationQuestion($0) }
+        try require(again == question, "a question changes on its way: \(question)")
+        if case .change(let record, _, _) = question.what { return "change \(record.secondaries.count)" }
+        return "read"
+      case .configurationReply:
+        guard let answer = try? ConfigurationAnswer(bytes) else { return "no answer" }
+        let again = try answer.frame().withUnsafeBytes { try ConfigurationAnswer($0) }
+        try require(again == answer, "an answer changes on its way: \(answer)")
+        return "answer"
       case .beacon, .assignment, nil: return "another kind"
       }
     } catch let error as FrameError {
