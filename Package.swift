@@ -74,7 +74,8 @@ let package = Package(
       name: "WorkerNode",
       dependencies: [
         "Bytes", "Cluster", "DurablePartition", "Files", "Marketplace", "Wire", "WorkerCore",
-        "LarisProtocol", "NodeProtocol", "NodeSupport", "PartitionStore", "SQLite", "ZeroMQ",
+        "CLinux", "LarisProtocol", "NodeProtocol", "NodeSupport", "PartitionStore", "Replication", "SQLite", "ZeroMQ",
+        .product(name: "Logging", package: "swift-log"),
       ]),
     .target(
       name: "DispatcherNode",
@@ -192,6 +193,12 @@ let package = Package(
       name: "LoadTestTests",
       dependencies: ["TestSupport", "Bytes", "Cluster", "LoadTest", "Marketplace", "RunHistory", "Wire"]),
     .testTarget(name: "ReplicationTests", dependencies: ["TestSupport", "Bytes", "Cluster", "Replication"]),
+    .testTarget(
+      name: "WorkerNodeTests",
+      dependencies: [
+        "TestSupport", "Bytes", "Cluster", "NodeSupport", "Replication", "WorkerNode", "ZeroMQ",
+        .product(name: "Logging", package: "swift-log"),
+      ]),
     .testTarget(name: "SimulationTests", dependencies: ["Simulation", "laris-sim"]),
     .testTarget(name: "ArchitectureTests"),
     .testTarget(

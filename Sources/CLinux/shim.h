@@ -39,3 +39,23 @@ static inline void laris_malloc_options(int top_pad, int trim_threshold, int mma
   mallopt(M_TRIM_THRESHOLD, trim_threshold);
   mallopt(M_MMAP_THRESHOLD, mmap_threshold);
 }
+
+#include <fcntl.h>
+
+// Locks one byte for the open file, for as long as it is open anywhere. 0, or errno.
+static inline int laris_lock_byte(int fd, int64_t offset) {
+  struct flock lock = {F_WRLCK, SEEK_SET, offset, 1, 0};
+  return fcntl(fd, 37 /* F_OFD_SETLK */, &lock) == 0 ? 0 : errno;
+}
+
+// Whether another open file has the byte locked: 1 or 0; -1: it can't be told. Locks nothing.
+static inline int laris_is_byte_locked(int fd, int64_t offset) {
+  struct flock lock = {F_WRLCK, SEEK_SET, offset, 1, 0};
+  if (fcntl(fd, 36 /* F_OFD_GETLK */, &lock) != 0) return -1;
+  return lock.l_type != F_UNLCK;
+}
+
+#include <sys/eventfd.h>
+
+// A descriptor that is readable from a write to it until it is read. -1, and errno.
+static inline int laris_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }

@@ -1,3 +1,4 @@
+import Cluster
 import Files
 import Foundation
 
@@ -65,6 +66,16 @@ package final class DataFolder {
   }
 
   deinit { close(lock) }
+
+  /// Keeps the folder until the process ends, whatever becomes of this object, so that nobody takes it, or
+  /// takes this process for dead, while a thread of it still acts.
+  ///
+  /// - Returns: where others on this machine see whether this process lives.
+  /// - Throws: ``NodeError``: the file system can't lock.
+  package func keepUntilExit(as incarnation: Incarnation) throws -> LifeLock.Place {
+    _ = Unmanaged.passRetained(self)
+    return try LifeLock.take(lock, path + "/lock", incarnation)
+  }
 
   private var identityPath: String { path + "/laris.json" }
 

@@ -37,5 +37,8 @@ final class DispatcherLink {
 
   func receive(into frame: Frame) throws -> Bool { try socket.receive(into: &frame.message) }
 
+  /// For `Socket.wait`.
+  var pollItem: PollItem { socket.pollItem }
+
   func wait(milliseconds: Int) { _ = socket.wait(milliseconds: milliseconds) }
 }

@@ -34,17 +34,20 @@ package final class ZeroMQContext: @unchecked Sendable {
 /// A socket, owned by one thread.
 package struct Socket: ~Copyable {
   package enum Kind: Sendable {
-    case router, dealer, req
+    case router, dealer, req, push, pull, pair
     fileprivate var code: Int32 {
       switch self {
       case .router: ZMQ_ROUTER
       case .dealer: ZMQ_DEALER
       case .req: ZMQ_REQ
+      case .push: ZMQ_PUSH
+      case .pull: ZMQ_PULL
+      case .pair: ZMQ_PAIR
       }
     }
   }
 
-  fileprivate let handle: UnsafeMutableRawPointer
+  let handle: UnsafeMutableRawPointer
   private let context: ZeroMQContext
 
   package init(_ kind: Kind, in context: ZeroMQContext) throws(ZeroMQError) {
@@ -95,6 +98,11 @@ package struct Socket: ~Copyable {
     var mask = mask
     zmq_setsockopt(handle, ZMQ_AFFINITY, &mask, MemoryLayout<UInt64>.size)
   }
+  /// How long one attempt to connect may take.
+  package func setConnectTimeout(milliseconds: Int32) { setOption(ZMQ_CONNECT_TIMEOUT, milliseconds) }
+  /// A connection on which something that was sent stays unacknowledged by the other system for so long,
+  /// or that takes nothing for so long, is broken.
+  package func setUnacknowledged(milliseconds: Int32) { setOption(ZMQ_TCP_MAXRT, milliseconds) }
   package func setReconnect(milliseconds: Int32, max: Int32) {
     setOption(ZMQ_RECONNECT_IVL, milliseconds)
     setOption(ZMQ_RECONNECT_IVL_MAX, max)
@@ -167,6 +175,14 @@ package struct Socket: ~Copyable {
     }
   }
 
+  /// Sends one frame without waiting; what was in `message` is the socket's now.
+  ///
+  /// - Throws: `wouldBlock`: nothing was sent, and `message` is as it was.
+  ///   The corresponding C function is `zmq_msg_send`.
+  package func send(moving message: inout Message) throws(ZeroMQError) {
+    guard message.send(handle) >= 0 else { throw ZeroMQError(code: zmq_errno(), operation: "send") }
+  }
+
   /// Receives one frame without waiting into `message`.
   ///
   /// - Returns: false where nothing waits. The corresponding C function is `zmq_msg_recv`.
@@ -203,6 +219,22 @@ package struct Socket: ~Copyable {
     return events & Int32(ZMQ_POLLOUT) != 0
   }
 
+  /// For ``wait(for:milliseconds:)``.
+  package var pollItem: PollItem { PollItem(socket: handle) }
+
+  /// Waits until one of them has something to receive; each then says whether it has. The corresponding
+  /// C function is `zmq_poll`.
+  ///
+  /// - Returns: whether one has.
+  @discardableResult
+  package static func wait(for items: inout [PollItem], milliseconds: Int) -> Bool {
+    items.withUnsafeMutableBufferPointer { items in
+      items.withMemoryRebound(to: zmq_pollitem_t.self) {
+        zmq_poll($0.baseAddress, Int32($0.count), milliseconds) > 0
+      }
+    }
+  }
+
   /// Waits until one of the two has something to receive. The corresponding C function is `zmq_poll`.
   package static func wait(_ first: borrowing Socket, _ second: borrowing Socket, milliseconds: Int)
     -> (first: Bool, second: Bool)
@@ -217,6 +249,22 @@ package struct Socket: ~Copyable {
   }
 }
 
+/// Something that may have input: a socket, or a descriptor of the system's. Valid as long as that is.
+package struct PollItem {
+  private var item: zmq_pollitem_t
+
+  fileprivate init(socket: UnsafeMutableRawPointer) {
+    item = zmq_pollitem_t(socket: socket, fd: 0, events: Int16(ZMQ_POLLIN), revents: 0)
+  }
+
+  package init(descriptor: Int32) {
+    item = zmq_pollitem_t(socket: nil, fd: descriptor, events: Int16(ZMQ_POLLIN), revents: 0)
+  }
+
+  /// As of the last wait.
+  package var isReady: Bool { item.revents & Int16(ZMQ_POLLIN) != 0 }
+}
+
 /// A received frame, owned; its bytes stay where they are until it is received into again or goes.
 package struct Message: ~Copyable {
   private let storage: UnsafeMutablePointer<zmq_msg_t>
@@ -226,9 +274,25 @@ package struct Message: ~Copyable {
     zmq_msg_init(storage)
   }
 
+  /// A copy of `bytes`, for sending; `outstanding` counts it until libzmq lets go of it.
+  package init(copying bytes: UnsafeRawBufferPointer, counting outstanding: OutstandingBytes) {
+    storage = .allocate(capacity: 1)
+    outstanding.fill(&storage.pointee, bytes)
+  }
+
   deinit {
     zmq_msg_close(storage)
     storage.deallocate()
+  }
+
+  fileprivate mutating func send(_ socket: UnsafeMutableRawPointer) -> Int32 {
+    zmq_msg_send(storage, socket, ZMQ_DONTWAIT)
+  }
+
+  /// Lets go of the bytes.
+  package mutating func clear() {
+    zmq_msg_close(storage)
+    zmq_msg_init(storage)
   }
 
   @inline(__always)
