@@ -62,7 +62,8 @@ let package = Package(
     .target(
       name: "DurablePartition",
       dependencies: [
-        "Bytes", "Cluster", "Files", "Marketplace", "PartitionStore", "ReplicationLog", "WorkerCore",
+        "Bytes", "Cluster", "Files", "Marketplace", "PartitionStore", "Replication", "ReplicationLog",
+        "WorkerCore",
       ]),
     .target(name: "ConfigurationManager", dependencies: ["Bytes", "Cluster", "Curl", "SQLite"]),
     .target(
@@ -73,8 +74,10 @@ let package = Package(
     .target(
       name: "WorkerNode",
       dependencies: [
-        "Bytes", "Cluster", "DurablePartition", "Files", "Marketplace", "Wire", "WorkerCore",
-        "CLinux", "LarisProtocol", "NodeProtocol", "NodeSupport", "PartitionStore", "Replication", "SQLite", "ZeroMQ",
+        "Bytes", "CLinux", "Cluster", "DurablePartition", "Files", "LarisProtocol", "Marketplace",
+        "NodeProtocol",
+        "NodeSupport", "PartitionStore", "Replication", "ReplicationLog", "SQLite", "Wire", "WorkerCore",
+        "ZeroMQ",
         .product(name: "Logging", package: "swift-log"),
       ]),
     .target(
@@ -144,7 +147,7 @@ let package = Package(
       dependencies: [
         "TestSupport", "SimulatedDisk",
         "Bytes", "Cluster", "DurablePartition", "Files", "Marketplace", "PartitionStore", "ReplicationLog",
-        "SQLite", "Wire", "WorkerCore",
+        "SQLite", "Wire", "WorkerCore", "Replication",
       ]),
     .testTarget(name: "BytesTests", dependencies: ["TestSupport", "Bytes"]),
     .testTarget(name: "ClusterTests", dependencies: ["TestSupport", "Bytes", "Cluster"]),

@@ -188,6 +188,7 @@ public nonisolated enum Laris_Code: SwiftProtobuf.Enum, Swift.CaseIterable {
 
   /// The disk of the partition is full: reads go on, what is new is not executed.
   case diskFull // = 109
+  case tooFewReplicas // = 110
 
   /// The wait ran out after the command was sent on.
   case noAnswerInTime // = 150
@@ -234,6 +235,7 @@ public nonisolated enum Laris_Code: SwiftProtobuf.Enum, Swift.CaseIterable {
     case 107: self = .stopping
     case 108: self = .unknownPartition
     case 109: self = .diskFull
+    case 110: self = .tooFewReplicas
     case 150: self = .noAnswerInTime
     case 151: self = .requestIDTooOld
     default: self = .UNRECOGNIZED(rawValue)
@@ -274,6 +276,7 @@ public nonisolated enum Laris_Code: SwiftProtobuf.Enum, Swift.CaseIterable {
     case .stopping: return 107
     case .unknownPartition: return 108
     case .diskFull: return 109
+    case .tooFewReplicas: return 110
     case .noAnswerInTime: return 150
     case .requestIDTooOld: return 151
     case .UNRECOGNIZED(let i): return i
@@ -314,6 +317,7 @@ public nonisolated enum Laris_Code: SwiftProtobuf.Enum, Swift.CaseIterable {
     .stopping,
     .unknownPartition,
     .diskFull,
+    .tooFewReplicas,
     .noAnswerInTime,
     .requestIDTooOld,
   ]
@@ -1958,7 +1962,7 @@ nonisolated extension Laris_Outcome: SwiftProtobuf._ProtoNameProviding {
 }
 
 nonisolated extension Laris_Code: SwiftProtobuf._ProtoNameProviding {
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0OK\0\u{1}INVALID_ARGUMENT\0\u{1}UNKNOWN_SHOP\0\u{1}SHOP_SUSPENDED\0\u{1}UNKNOWN_SKU\0\u{1}AMOUNT_OVERFLOW\0\u{1}OUT_OF_STOCK\0\u{1}UNKNOWN_ORDER\0\u{1}UNKNOWN_PAYMENT\0\u{1}SHOP_EXISTS\0\u{1}REFERENCE_REUSED\0\u{1}NOT_PAID\0\u{1}ALREADY_SHIPPED\0\u{1}NOT_SHIPPED\0\u{1}NOT_DELIVERED\0\u{1}ORDER_CANCELLED\0\u{1}ALREADY_DELIVERED\0\u{1}ALREADY_COMPLETED\0\u{1}CANCEL_NOT_ALLOWED\0\u{1}STOCK_NEGATIVE\0\u{1}REQUEST_SEALED\0\u{1}UNKNOWN_REQUEST\0\u{2}O\u{1}BUSY\0\u{1}DEADLINE_PASSED\0\u{1}NO_PRIMARY\0\u{1}TOO_LARGE\0\u{1}MALFORMED\0\u{1}REQUEST_ID_REUSED\0\u{1}REQUEST_ID_INVALID\0\u{1}STOPPING\0\u{1}UNKNOWN_PARTITION\0\u{1}DISK_FULL\0\u{2})NO_ANSWER_IN_TIME\0\u{1}REQUEST_ID_TOO_OLD\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0OK\0\u{1}INVALID_ARGUMENT\0\u{1}UNKNOWN_SHOP\0\u{1}SHOP_SUSPENDED\0\u{1}UNKNOWN_SKU\0\u{1}AMOUNT_OVERFLOW\0\u{1}OUT_OF_STOCK\0\u{1}UNKNOWN_ORDER\0\u{1}UNKNOWN_PAYMENT\0\u{1}SHOP_EXISTS\0\u{1}REFERENCE_REUSED\0\u{1}NOT_PAID\0\u{1}ALREADY_SHIPPED\0\u{1}NOT_SHIPPED\0\u{1}NOT_DELIVERED\0\u{1}ORDER_CANCELLED\0\u{1}ALREADY_DELIVERED\0\u{1}ALREADY_COMPLETED\0\u{1}CANCEL_NOT_ALLOWED\0\u{1}STOCK_NEGATIVE\0\u{1}REQUEST_SEALED\0\u{1}UNKNOWN_REQUEST\0\u{2}O\u{1}BUSY\0\u{1}DEADLINE_PASSED\0\u{1}NO_PRIMARY\0\u{1}TOO_LARGE\0\u{1}MALFORMED\0\u{1}REQUEST_ID_REUSED\0\u{1}REQUEST_ID_INVALID\0\u{1}STOPPING\0\u{1}UNKNOWN_PARTITION\0\u{1}DISK_FULL\0\u{1}TOO_FEW_REPLICAS\0\u{2}(NO_ANSWER_IN_TIME\0\u{1}REQUEST_ID_TOO_OLD\0")
 }
 
 nonisolated extension Laris_Origin: SwiftProtobuf._ProtoNameProviding {

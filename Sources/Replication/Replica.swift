@@ -290,8 +290,11 @@ package struct Replica: Sendable {
   }
 
   /// How far the log may be trimmed: what every member has in SQLite, and a learner does not wait for.
-  package var mayTrim: SequenceNumber {
-    var through = min(checkpointed, committed.sn)
+  package var mayTrim: SequenceNumber { mayTrim(checkpointing: checkpointed) }
+
+  /// As ``mayTrim``, once a checkpoint of `sn` is in SQLite here, synced.
+  package func mayTrim(checkpointing sn: SequenceNumber) -> SequenceNumber {
+    var through = min(max(checkpointed, sn), committed.sn)
     guard role == .primary else { return through }
     for peer in peers {
       if peer.isRequired {

@@ -30,6 +30,7 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
   case stopping = 107
   case unknownPartition = 108
   case diskFull = 109
+  case tooFewReplicas = 110
   case noAnswerInTime = 150
   case requestIDTooOld = 151
 
@@ -43,7 +44,7 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
     case .stopping: 500
     case .deadlinePassed: 20
     case .noAnswerInTime: 100
-    case .diskFull: 1_000
+    case .diskFull, .tooFewReplicas: 1_000
     case .tooLarge, .malformed, .requestIDReused, .requestIDInvalid, .unknownPartition, .requestIDTooOld:
       nil
     }
@@ -90,6 +91,12 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
       )
     case .unknownPartition:
       ("The cluster has no such partition.", "Partisi tidak ditemukan.", "Correct the partition.")
+    case .tooFewReplicas:
+      (
+        "Too few replicas of the partition are there to keep it safely; nothing was done.",
+        "Salinan data tidak cukup.",
+        "Send it again with the same id after retry_after_milliseconds; tell the operator."
+      )
     case .diskFull:
       (
         "The partition's disk has no room for writes; nothing was done.",

@@ -29,9 +29,10 @@ package struct PartitionCore: ~Copyable {
   /// Its time.
   package private(set) var time: Milliseconds
   package private(set) var ordersPlaced: UInt64
-  /// Whether there is room for what is new. Where there is none, commands that are not known are not
-  /// executed, and reservations run out later; set between groups only.
-  package var acceptsWrites = true
+  /// Why nothing new is taken; nil: it is. Where it is not, commands that are not known are not executed,
+  /// and reservations run out later.
+  private var refusesWrites: DeliveryCode?
+  package var acceptsWrites: Bool { refusesWrites == nil }
 
   // The group in hand.
   var items: [Item] = []
@@ -45,6 +46,8 @@ package struct PartitionCore: ~Copyable {
   /// Frames to send once the group is durable.
   package var answers = ByteWriter(capacity: 1 << 16)
   package private(set) var frames: [Frame] = []
+  /// Something was read that is not an answer of before: rule 6.
+  package private(set) var hasReads = false
   /// Audits that were asked for; they are answered later, apart.
   package private(set) var audits: [AuditTicket] = []
   private var body = ByteWriter(capacity: 1024)
@@ -110,6 +113,9 @@ package struct PartitionCore: ~Copyable {
     self.ordersPlaced = ordersPlaced
   }
 
+  /// Between groups only.
+  package mutating func refuseWrites(_ why: DeliveryCode?) { refusesWrites = why }
+
   // MARK: 1. Take
 
   /// Adds a batch to the group.
@@ -147,6 +153,13 @@ package struct PartitionCore: ~Copyable {
         batch: batch, index: index, id: id, deadlineMilliseconds: item.deadlineMilliseconds,
         bytes: item.request, request: nil, fate: .answered(.malformed, detail: error.description))
     }
+  }
+
+  /// Drops what was taken and not sealed.
+  package mutating func forgetTaken() {
+    bytesTaken = 0
+    items.removeAll(keepingCapacity: true)
+    batches.removeAll(keepingCapacity: true)
   }
 
   /// Whether there is anything to do: requests, or reservations that run out.
@@ -256,7 +269,7 @@ package struct PartitionCore: ~Copyable {
     }
     if let refusal = refusal(of: request.id) { return .answered(refusal, detail: nil) }
     if isLate { return .answered(.deadlinePassed, detail: nil) }
-    guard acceptsWrites else { return .answered(.diskFull, detail: nil) }
+    if let refusesWrites { return .answered(refusesWrites, detail: nil) }
 
     let sequenceNumber = applied.advanced(by: UInt64(entryCount) + 1)
     LogEntry.write(request: item.bytes, into: &entries)
@@ -279,7 +292,7 @@ package struct PartitionCore: ~Copyable {
     if requests.find(target) != nil { return .told(target) }
     if let refusal = refusal(of: target) { return .answered(refusal, detail: nil) }
     guard sealing else { return .no(.unknownRequest) }
-    guard acceptsWrites else { return .answered(.diskFull, detail: nil) }
+    if let refusesWrites { return .answered(refusesWrites, detail: nil) }
     LogEntry.write(seal: target, into: &entries)
     entryCount += 1
     seal(target, applied.advanced(by: UInt64(entryCount)))
@@ -344,6 +357,7 @@ package struct PartitionCore: ~Copyable {
     answers.removeAll()
     frames.removeAll(keepingCapacity: true)
     audits.removeAll()
+    hasReads = false
   }
 
   /// - Returns: false where the answer comes later.
@@ -362,6 +376,7 @@ package struct PartitionCore: ~Copyable {
     case .read:
       guard case .query(let query)? = item.request?.body else { preconditionFailure("a read is a query") }
       body.removeAll()
+      hasReads = true
       let code = ReplyEncoder.writeBody(books.answer(query), into: &body)
       write(item, code: code, body: body.bytes)
     case .logged(let reference, let sequenceNumber):
@@ -381,6 +396,7 @@ package struct PartitionCore: ~Copyable {
       ReplyEncoder.writeFate(of: target, code: answer.code, body: answer.body, into: &body)
       write(item, code: 0, body: body.bytes)
     case .no(let reason):
+      hasReads = true
       body.removeAll()
       let code = ReplyEncoder.writeBody(.no(Refusal(reason)), into: &body)
       write(item, code: code, body: body.bytes)
