@@ -5,7 +5,9 @@ import Files
 import Foundation
 import Logging
 import NodeSupport
+import PartitionStore
 import Replication
+import ReplicationLog
 import SQLite
 import Synchronization
 import Wire
@@ -29,6 +31,8 @@ final class PartitionNode: Sendable {
     /// Any of them serves requests, and knows the configuration.
     var dispatchers: [String]
     var hub: PeerHub
+    /// Others have the partition's data, or will: where it is lost here, it comes from them.
+    var isElsewhere: Bool
   }
 
   static let credit = 4
@@ -140,9 +144,56 @@ final class PartitionNode: Sendable {
   }
 
   private func run() throws {
+    while try serveUntilReplaced() {}
+  }
+
+  /// - Returns: whether a snapshot has taken the place of what was here.
+  private func serveUntilReplaced() throws -> Bool {
     board.status.withLock { $0.note = "replaying the log" }
     let began = Clock.steadyMilliseconds()
-    var durable = try DurablePartition(setup.partition, now: began)
+    if let sink = try run(from: began) {
+      logger.info(
+        "partition \(partition.rawValue) installs a snapshot", metadata: ["entry": "\(sink.mark.sn)"])
+      do { try setup.partition.install(sink.mark) } catch let error as FileError { throw error } catch {
+        // What is here is as it was; the primary offers another one.
+        logger.error("partition \(partition.rawValue): a snapshot is refused: \(error)")
+      }
+      return true
+    }
+    return false
+  }
+
+  /// Opens what is here. What can't be relied on is kept under another name where others have the data.
+  private func open(now: Int64) throws -> DurablePartition {
+    do {
+      return try DurablePartition(setup.partition, now: now)
+    } catch  where setup.isElsewhere && Self.isLost(error) {
+      logger.critical("partition \(partition.rawValue): \(error)")
+      let kept = try setup.partition.setAside(suffix: "damaged-\(Clock.wallMilliseconds())")
+      logger.warning(
+        """
+        partition \(partition.rawValue) joins its group anew, by a copy of the primary's data\
+        \(kept.map { "; what was here is kept in \($0)" } ?? "")
+        """)
+      var fresh = setup.partition
+      fresh.mayCreate = true
+      return try DurablePartition(fresh, now: now)
+    }
+  }
+
+  /// Rule 9: damaged or missing, which another start won't mend.
+  private static func isLost(_ error: any Error) -> Bool {
+    switch error {
+    case LogError.damaged, LogError.missing, LogError.gap, LogError.replay, OpeningError.missing: true
+    case StoreError.damaged: true
+    case let error as SQLiteError: error.isDamage
+    default: false
+    }
+  }
+
+  /// - Returns: a snapshot that is complete, to be installed; nil: it was asked to stop.
+  private func run(from began: Int64) throws -> SnapshotSink? {
+    var durable = try open(now: began)
     logger.info(
       "partition \(partition.rawValue) is there up to entry \(durable.replica.last.sn)",
       metadata: [
@@ -158,7 +209,7 @@ final class PartitionNode: Sendable {
     }
     let neighbours = Neighbours(
       setup, links: links, peers: PeerLink(partition: partition, hub: setup.hub), logger: logger)
-    try serve(&durable, checkpointer, neighbours)
+    return try serve(&durable, checkpointer, neighbours)
   }
 
   // MARK: Serving
@@ -179,12 +230,17 @@ final class PartitionNode: Sendable {
     var waitingAudits: [(ticket: PartitionCore.AuditTicket, from: SequenceNumber)] = []
     var isFull = false
     var statusAt: Int64 = 0
+    /// A snapshot that comes in.
+    var sink: SnapshotSink?
+    var isSinkComplete = false
   }
 
   private func serve(
     _ durable: inout DurablePartition, _ checkpointer: Checkpointer, _ neighbours: Neighbours
-  ) throws {
+  ) throws -> SnapshotSink? {
     let audits = Audits()
+    let source = SnapshotSource(setup.partition, logger: logger)
+    source.discard()
     var items = neighbours.links.map(\.pollItem) + [neighbours.peers.pollItem]
     var turn = Turn(
       helloAt: neighbours.links.map { _ in 0 },
@@ -197,7 +253,8 @@ final class PartitionNode: Sendable {
       let isStopping = stop.isSet
       let steady = Clock.steadyMilliseconds()
       if isStopping, turn.stopAt == .max { turn.stopAt = steady + Self.stopMilliseconds }
-      var taken = try hearPeers(&durable, neighbours, &turn)
+      var taken = try hearPeers(&durable, neighbours, &turn, source)
+      if try passSnapshots(durable, neighbours, &turn, source), let sink = turn.sink.take() { return sink }
       let isBehind = durable.isCheckpointing && durable.core.dirtyRows > Self.dirtyRowsMax
       if !isBehind { taken += try drain(neighbours, &durable, &turn) }
       try hearManager(&durable, neighbours)
@@ -228,7 +285,7 @@ final class PartitionNode: Sendable {
         continue
       }
       if isStopping || steady - turn.workedAt >= Self.restMilliseconds { try durable.rest() }
-      if isStopping, steady >= turn.stopAt || !durable.isCheckpointing && !durable.isDirty { return }
+      if isStopping, steady >= turn.stopAt || !durable.isCheckpointing && !durable.isDirty { return nil }
       let isBusy =
         durable.isCheckpointing || isStopping || !turn.waitingAudits.isEmpty || audits.isRunning
       if durable.isCopying { continue }
@@ -248,13 +305,15 @@ final class PartitionNode: Sendable {
   // MARK: 1. The others
 
   private func hearPeers(
-    _ durable: inout DurablePartition, _ neighbours: Neighbours, _ turn: inout Turn
+    _ durable: inout DurablePartition, _ neighbours: Neighbours, _ turn: inout Turn, _ source: SnapshotSource
   ) throws -> Int {
     var count = 0
     while count < Self.peerMessagesPerTurn, let event = neighbours.peers.receive(into: turn.peerFrame) {
       count += 1
       let now = neighbours.now
       switch event {
+      case .message where SnapshotMessage.isOne(turn.peerFrame.bytes):
+        try hearOfSnapshot(turn.peerFrame.bytes, durable, neighbours, &turn, source, now: now)
       case .message: try hear(turn.peerFrame.bytes, &durable, neighbours, now: now)
       case .connectionBroke(let node):
         try durable.tell(neighbours) { $0.connectionBroke(to: node, now: now) }
@@ -274,6 +333,54 @@ final class PartitionNode: Sendable {
       return logger.warning("partition \(partition.rawValue): a peer's message was dropped: \(error)")
     }
     try durable.receive(decoded, neighbours, now: now, wall: Clock.wallMilliseconds())
+  }
+
+  // Rule 11. Any replica that has a log may be asked for its snapshot; what comes in is taken from whoever
+  // the replica wants it of.
+
+  private func hearOfSnapshot(
+    _ bytes: UnsafeRawBufferPointer, _ durable: borrowing DurablePartition, _ neighbours: Neighbours,
+    _ turn: inout Turn, _ source: SnapshotSource, now: Int64
+  ) throws {
+    guard let decoded = try? SnapshotMessage.read(bytes), decoded.cluster == setup.partition.clusterHash
+    else {
+      return logger.warning("partition \(partition.rawValue): a message about a snapshot was dropped")
+    }
+    switch decoded.message {
+    case .request(let snapshot, let offset):
+      guard durable.replica.role == .primary else { return }
+      source.piece(snapshot, offset, now: now) { send(.piece($0), to: decoded.node, neighbours) }
+    case .piece(let piece):
+      guard turn.sink != nil, turn.sink!.from == decoded.node else { return }
+      if try turn.sink!.take(piece) { turn.isSinkComplete = true }
+    }
+  }
+
+  private func send(_ message: SnapshotMessage, to node: String, _ neighbours: Neighbours) {
+    var writer = ByteWriter(capacity: 256)
+    message.write(
+      cluster: setup.partition.clusterHash, partition: partition, node: setup.partition.node, into: &writer)
+    neighbours.send(writer.bytes, to: node)
+  }
+
+  /// - Returns: whether a snapshot is complete, and wanted.
+  private func passSnapshots(
+    _ durable: borrowing DurablePartition, _ neighbours: Neighbours, _ turn: inout Turn,
+    _ source: SnapshotSource
+  ) throws -> Bool {
+    let now = neighbours.now
+    if !neighbours.takeSnapshotsOffered().isEmpty { source.offer(now: now) }
+    source.turn(durable.replica, now: now)
+    if let node = neighbours.takeSnapshotWanted(), turn.sink?.from != node {
+      turn.sink = try SnapshotSink(from: node, setup.partition)
+    }
+    guard durable.replica.isAwaitingSnapshot else {
+      turn.sink = nil
+      return false
+    }
+    if turn.isSinkComplete { return true }
+    if let request = turn.sink?.request(now: now) { send(request, to: turn.sink!.from, neighbours) }
+    return false
   }
 
   private func hearManager(_ durable: inout DurablePartition, _ neighbours: Neighbours) throws {

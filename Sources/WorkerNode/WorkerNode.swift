@@ -273,7 +273,9 @@ package final class WorkerNode {
     durable.replication = configuration.replication
     durable.replication.minReplicas = max(1, Int(assignment.minReplicas))
     let node = PartitionNode(
-      .init(partition: durable, dispatchers: configuration.dispatchers, hub: hub), context: context,
+      .init(
+        partition: durable, dispatchers: configuration.dispatchers, hub: hub,
+        isElsewhere: record.members.contains { $0 != configuration.node }), context: context,
       stop: partitionStop, logger: logger)
     partitions[record.partition] = node
     node.start()
