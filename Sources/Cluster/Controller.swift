@@ -13,19 +13,21 @@
 package struct Controller: Sendable {
   package struct Terms: Equatable, Sendable {
     package var replicas: Int
+    /// On how many members a command is durable before it is answered.
+    package var minReplicas: Int
     /// Nothing is placed before so many workers are there, so that it is even.
     package var initialWorkers: Int
     /// How long a group may be below its replica count: who was away for less has little to catch up.
     package var healingMilliseconds: Int64
 
-    package init(replicas: Int = 1, initialWorkers: Int, healingMilliseconds: Int64 = 30_000) {
+    package init(
+      replicas: Int = 1, minReplicas: Int? = nil, initialWorkers: Int, healingMilliseconds: Int64 = 30_000
+    ) {
       self.replicas = replicas
+      self.minReplicas = minReplicas ?? ClusterRecord.minReplicas(of: replicas)
       self.initialWorkers = initialWorkers
       self.healingMilliseconds = healingMilliseconds
     }
-
-    /// On how many members a command is durable before it is answered, where nobody says otherwise.
-    package var minReplicas: Int { replicas >= 3 ? 2 : 1 }
   }
 
   /// One that is alive.

@@ -35,6 +35,11 @@ package struct GroupRecord: Equatable, Sendable {
   /// The primary first.
   package var members: [String] { (primary.map { [$0] } ?? []) + secondaries }
 
+  /// Who is asked to join.
+  package var learner: String? { if case .join(let node) = proposal { node } else { nil } }
+  /// The members, and who is asked to join.
+  package var concerned: [String] { members + (learner.map { [$0] } ?? []) }
+
   package static let membersMax = 255
 
   /// What no program of ours writes; nil: it is sound. An epoch has a next one, and a group that was

@@ -5,6 +5,7 @@ import DispatcherCore
 import Foundation
 import LarisProtocol
 import Logging
+import NodeProtocol
 import NodeSupport
 import SwiftProtobuf
 import Wire
@@ -338,18 +339,26 @@ package final class DispatcherNode {
           }
         case .stale: core.stale(try StaleFrame(bytes), connection: connection)
         case .beacon: try beacon(bytes, connection, socket, &core, now: now)
-        case .batch, .assignment, .configurationRequest, .configurationReply, nil:
+        case .configurationRequest:
+          let question = try ConfigurationQuestion(bytes)
+          if let answer = registry.asked(question, from: connection) { send(answer, to: connection, socket) }
+        case .batch, .assignment, .configurationReply, nil:
           throw FrameError.unknownKind(bytes.first ?? 0)
         }
       } catch let error as FrameError {
-        framesRefused += 1
-        // One line a second: whoever sends garbage must not fill the disk with it.
-        if now - refusalLoggedAt >= 1_000 {
-          refusalLoggedAt = now
-          logger.warning("a frame at the workers' port was dropped, the \(framesRefused)th: \(error)")
-        }
+        refuseFrame("\(error)", now: now)
+      } catch let error as NodeProtocolError {
+        refuseFrame("\(error)", now: now)
       }
     }
+  }
+
+  private func refuseFrame(_ why: String, now: Int64) {
+    framesRefused += 1
+    // One line a second: whoever sends garbage must not fill the disk with it.
+    guard now - refusalLoggedAt >= 1_000 else { return }
+    refusalLoggedAt = now
+    logger.warning("a frame at the workers' port was dropped, the \(framesRefused)th: \(why)")
   }
 
   private func beacon(
@@ -372,6 +381,7 @@ package final class DispatcherNode {
         core.assigned(group.partition, epoch: group.epoch)
       }
     }
+    for (connection, answer) in outcome.answers { send(answer, to: connection, socket) }
     for (connection, assignment) in outcome.assignments { send(assignment, to: connection, socket) }
     for (hello, connection) in outcome.hellos { core.hello(hello, connection: connection, now: now) }
   }
@@ -383,6 +393,17 @@ package final class DispatcherNode {
       try socket.send([FrameKind.assignment.rawValue, FrameKind.version] + bytes)
     } catch {
       logger.warning("an assignment could not be sent: \(error)")
+    }
+  }
+
+  private func send(_ answer: ConfigurationAnswer, to connection: [UInt8], _ socket: borrowing Socket) {
+    do {
+      let frame = try answer.frame()
+      try socket.send(connection, more: true)
+      try socket.send(frame)
+    } catch {
+      // It asks again.
+      logger.info("an answer about \(answer.partition) could not be sent: \(error)")
     }
   }
 

@@ -2,6 +2,7 @@ import Cluster
 import Foundation
 import LarisProtocol
 import Logging
+import NodeProtocol
 import NodeSupport
 import Wire
 
@@ -21,6 +22,7 @@ final class WorkerRegistry {
   struct Outcome {
     var assignments: [(connection: [UInt8], assignment: Laris_Assignment)] = []
     var hellos: [(hello: HelloFrame, connection: [UInt8])] = []
+    var answers: [(connection: [UInt8], answer: ConfigurationAnswer)] = []
     var didGroupsChange = false
   }
 
@@ -28,6 +30,8 @@ final class WorkerRegistry {
   private static let silenceMilliseconds: Int64 = 2_000
   /// Names that are taken, so that strangers can't grow the store for ever.
   private static let workersMax = 4_096
+  /// Of members, that wait for the store.
+  private static let questionsMax = 8_192
 
   private let cluster: ClusterRecord
   private let store: StoreThread
@@ -45,6 +49,9 @@ final class WorkerRegistry {
   /// Groups of which a change is under way, and why.
   private var changing: [PartitionID: String] = [:]
   private var lookedAt: Int64 = 0
+  /// What operators want; nil: not known yet.
+  private var plans: Plans?
+  private var questions = 0
   /// Partitions that serve once the store knows that they do.
   private var opening: [PartitionID: (hello: HelloFrame, connection: [UInt8])] = [:]
 
@@ -56,7 +63,9 @@ final class WorkerRegistry {
     self.store = store
     self.node = node
     self.logger = logger
-    controller = Controller(.init(replicas: cluster.replicas, initialWorkers: cluster.initialWorkers))
+    controller = Controller(
+      .init(
+        replicas: cluster.replicas, minReplicas: cluster.minReplicas, initialWorkers: cluster.initialWorkers))
   }
 
   private func isController(now: Int64) -> Bool { now < controllerUntil }
@@ -132,30 +141,65 @@ final class WorkerRegistry {
     assignment.feeBasisPoints = cluster.feeBasisPoints
     assignment.partitionCount = UInt32(cluster.partitions)
     assignment.requestWindowMilliseconds = UInt64(cluster.requestWindowMilliseconds)
-    for group in groups
-    where group.primary == beacon.node && group.incarnation.rawValue == beacon.incarnation {
+    assignment.replicas = UInt32(cluster.replicas)
+    assignment.minReplicas = UInt32(cluster.minReplicas)
+    // Who has left a group is told of it as long as it says that it runs it.
+    let runs = Set(beacon.partitions.map(\.partition))
+    var peers: Set<String> = []
+    for group in groups {
+      let isLearner = group.learner == beacon.node
+      let isMember = group.members.contains(beacon.node)
+      guard isMember || isLearner || runs.contains(UInt32(group.partition.rawValue)) else { continue }
+      // The partition's process before: it gets its place by the next epoch.
+      if group.primary == beacon.node, group.incarnation.rawValue != beacon.incarnation { continue }
       var row = Laris_PartitionAssignment()
       row.partition = UInt32(group.partition.rawValue)
       row.epoch = group.epoch.rawValue
-      row.mayCreate = !group.isOpened
+      row.mayCreate = isLearner || (isMember && !group.isOpened)
+      row.group = group.message
       assignment.partitions.append(row)
+      peers.formUnion(group.concerned)
+    }
+    peers.remove(beacon.node)
+    let now = Clock.steadyMilliseconds()
+    assignment.peers = peers.sorted().compactMap { name in
+      guard let worker = workers[name] else { return nil }
+      var peer = Laris_Peer()
+      peer.node = name
+      peer.incarnation = worker.beacon.incarnation
+      peer.replication = worker.beacon.replication
+      peer.host = worker.beacon.host
+      peer.lockPath = worker.beacon.lockPath
+      peer.alive = isAlive(worker, now: now)
+      return peer
     }
     return assignment
   }
 
   private func isValid(_ beacon: Laris_Beacon) -> Bool {
     NodeRecord.isName(beacon.node) && beacon.incarnation != 0 && NodeRecord.isName(beacon.folder)
+      && (beacon.zone.isEmpty || NodeRecord.isName(beacon.zone))
+      && beacon.replication.utf8.count <= NodeRecord.addressBytesMax
+      && beacon.host.utf8.count <= NodeRecord.addressBytesMax && beacon.lockPath.utf8.count <= 4_096
   }
 
   /// Asks for what the controller wants. What needs no controller, any dispatcher asks for.
   private func control(now: Int64) {
+    guard let plans else { return }
     let alive = workers.values.filter { isAlive($0, now: now) }.map {
       Controller.Worker(
         node: $0.beacon.node, incarnation: Incarnation($0.beacon.incarnation),
+        zone: $0.beacon.zone.isEmpty ? nil : $0.beacon.zone,
+        isDraining: plans.draining.contains($0.beacon.node),
         holds: Set($0.beacon.partitions.compactMap { UInt16(exactly: $0.partition).map(PartitionID.init) }))
     }
     let isController = isController(now: now)
-    for step in controller.steps(groups: groups, alive: alive, now: now)
+    for move in plans.moves where isController && move.isDone(in: groups[Int(move.partition.rawValue)]) {
+      logger.info("\(move): done")
+      self.plans?.moves.removeAll { $0 == move }
+      store.tell(.end(move))
+    }
+    for step in controller.steps(groups: groups, alive: alive, moves: plans.moves, now: now)
     where changing[step.partition] == nil {
       switch step {
       case .restart(let record, let why): change(record, why, isControllers: false)
@@ -199,6 +243,29 @@ final class WorkerRegistry {
       && groups[number].incarnation == hello.incarnation
   }
 
+  /// A partition's replica asks the configuration store something.
+  ///
+  /// - Returns: what it is told at once; nil: the store must speak first.
+  func asked(_ question: ConfigurationQuestion, from connection: [UInt8]) -> ConfigurationAnswer? {
+    let number = Int(question.partition.rawValue)
+    func told(_ outcome: ConfigurationAnswer.Outcome) -> ConfigurationAnswer {
+      ConfigurationAnswer(number: question.number, partition: question.partition, outcome: outcome)
+    }
+    // Rule 18. What this cluster's groups are is none of another's business.
+    guard question.cluster == cluster.id, number < groups.count else {
+      logger.warning(
+        """
+        \(question.node) asks for \(question.partition) of cluster \(question.cluster), and this one is \
+        \(cluster.id) with \(groups.count) partitions
+        """)
+      return told(.refused(nil))
+    }
+    guard questions < Self.questionsMax else { return told(.notAsked) }
+    questions += 1
+    store.tell(.question(question, from: connection, known: groups[number]))
+    return nil
+  }
+
   /// Another dispatcher may have seen to a later epoch. A stranger may say so too: it is only looked,
   /// and not often.
   private func lookForLater(_ hello: HelloFrame, now: Int64) {
@@ -234,6 +301,11 @@ final class WorkerRegistry {
             metadata: ["epoch": "\(present.epoch.rawValue)"])
         }
         see(present, &outcome, &concerned)
+      case .answered(let answer, let connection, let present):
+        questions -= 1
+        outcome.answers.append((connection, answer))
+        if let present { see(present, &outcome, &concerned) }
+      case .plans(let known): plans = known
       case .seen(let changed): for group in changed { see(group, &outcome, &concerned) }
       case .opened(let partition, let isOpened):
         guard let waiting = opening.removeValue(forKey: partition), isOpened else { continue }
@@ -252,7 +324,8 @@ final class WorkerRegistry {
   private func see(_ group: GroupRecord, _ outcome: inout Outcome, _ concerned: inout Set<String>) {
     let number = Int(group.partition.rawValue)
     guard number < groups.count, groups[number] != group else { return }
-    concerned.formUnion(group.members)
+    concerned.formUnion(groups[number].concerned)
+    concerned.formUnion(group.concerned)
     groups[number] = group
     outcome.didGroupsChange = true
   }

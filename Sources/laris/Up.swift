@@ -63,8 +63,8 @@ struct Up: ParsableCommand {
           + "leave out --partitions \(wanted), or name another folder with --data")
     }
     Terminal.print(
-      "cluster \(cluster.name) in \(data): \(cluster.partitions) partitions, \(workers) workers, 1 replica each"
-    )
+      "cluster \(cluster.name) in \(data): \(cluster.partitions) partitions, \(workers) workers, "
+        + "\(cluster.replicas) \(cluster.replicas == 1 ? "replica" : "replicas") each")
 
     var supervisor = Supervisor(logs: data)
     defer { supervisor.stopAll() }
