@@ -20,13 +20,18 @@ final class SnapshotSource {
     var usedAt: Int64
   }
 
+  /// What the thread has made.
+  private final class Making: Sendable {
+    let made = Mutex<Result<SequenceNumber, any Error>?>(nil)
+  }
+
   /// A copy that nobody asked for in so long is removed.
   private static let keepMilliseconds: Int64 = 30_000
 
   private let setup: DurablePartition.Setup
   private let logger: Logger
   private var copy: Copy?
-  private let made = Mutex<Result<SequenceNumber, any Error>?>(nil)
+  private let making = Making()
   private var maker: NodeThread?
   private var path: String { setup.directory + "/snapshot.sqlite" }
 
@@ -44,16 +49,16 @@ final class SnapshotSource {
 
   private func make() {
     let (source, target, files) = (setup.databasePath, path, setup.files)
-    maker = NodeThread("snapshot-\(setup.partition.rawValue)") { [made] in
+    maker = NodeThread("snapshot-\(setup.partition.rawValue)") { [making] in
       Scheduling.worksInBackground()
       let result = Result { try PartitionSnapshot.make(of: source, at: target, files: files) }
-      made.withLock { $0 = result }
+      making.made.withLock { $0 = result }
     }
   }
 
   /// Takes up a copy that was made, and removes one that nobody wants any more.
   func turn(_ replica: borrowing Replica, now: Int64) {
-    if let result = made.withLock({ $0.take() }) {
+    if let result = making.made.withLock({ $0.take() }) {
       maker?.join()
       maker = nil
       do {

@@ -203,8 +203,22 @@ package final class WorkerNode {
       row.last = status.last
       return row
     }
+    // What it has on disk and was not told to serve: it may join again with little to catch up.
+    for partition in held where partitions[partition] == nil {
+      var row = Laris_PartitionBeacon()
+      row.partition = UInt32(partition.rawValue)
+      row.role = "inactive"
+      row.note = "not a member"
+      beacon.partitions.append(row)
+    }
     return beacon
   }
+
+  /// Partitions of which there was data when the process started.
+  private lazy var held: [PartitionID] = {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: configuration.data + "/partitions")) ?? []
+    return names.compactMap { name in UInt16(name).map { PartitionID($0) } }.sorted()
+  }()
 
   private func handle(_ bytes: UnsafeRawBufferPointer, from dispatcher: String) throws {
     guard bytes.count >= 2, bytes[0] == FrameKind.assignment.rawValue, bytes[1] == FrameKind.version else {
