@@ -21,6 +21,8 @@ final class StoreThread: Sendable {
     case question(ConfigurationQuestion, from: [UInt8], known: GroupRecord)
     /// A move has come about.
     case end(Move)
+    /// An operator's.
+    case operators(OperatorOrder, ticket: Int)
     /// Somebody knows of a later epoch.
     case look
   }
@@ -35,6 +37,7 @@ final class StoreThread: Sendable {
     case seen([GroupRecord])
     /// To the connection that asked, and what the store was seen to hold.
     case answered(ConfigurationAnswer, to: [UInt8], GroupRecord?)
+    case operators(OperatorOutcome, ticket: Int)
     /// What operators want, where it is not what it was.
     case plans(Plans)
     /// Up to when this dispatcher is the controller, on the steady clock; 0: it is not.
@@ -262,12 +265,19 @@ final class StoreThread: Sendable {
       let answer = ConfigurationAnswer(
         number: question.number, partition: question.partition, outcome: outcome)
       report(.answered(answer, to: connection, present))
-    case .end(let move):
-      guard !work.isAway else { return }
-      _ = attempt(work) { () throws(ConfigurationError) in
-        try work.store.setMove(nil, of: move.partition, insteadOf: move)
-      }
+    case .operators(let wanted, let ticket):
+      report(.operators(carryOut(wanted, work), ticket: ticket))
       work.lookAt = 0
+    case .end(let move):
+      _ =
+        work.isAway
+        ? nil
+        : attempt(work) { () throws(ConfigurationError) in
+          try work.store.setMove(nil, of: move.partition, insteadOf: move)
+        }
+      // Whatever became of it, what is planned is told again.
+      work.plans = nil
+      work.lookAt = min(work.lookAt, SteadyClock.milliseconds() + Self.retryMilliseconds)
     case .change(let change, let isControllers):
       let partition = change.record.partition
       settled(change.record, of: partition, work, isControllers) { leadership in
@@ -277,6 +287,38 @@ final class StoreThread: Sendable {
       settled(nil, of: partition, work, true) { leadership in
         work.store.propose(proposal, to: partition, ifEpoch: epoch, as: leadership)
       }
+    }
+  }
+
+  // MARK: Operators
+
+  private func carryOut(_ order: OperatorOrder, _ work: Work) -> OperatorOutcome {
+    guard !work.isAway else { return .notAsked }
+    switch order {
+    case .history(let partition):
+      let changes = attempt(work) { () throws(ConfigurationError) in
+        try work.store.history(of: partition)
+      }
+      return changes.map { .history($0) } ?? .notAsked
+    case .ask(let proposal, let partition, let epoch):
+      switch work.store.propose(proposal, to: partition, ifEpoch: epoch, as: nil) {
+      case .accepted: return .done
+      case .refused, .deposed: return .overtaken
+      case .unknown(let why):
+        noteTrouble(why, work)
+        return .unknown
+      }
+    case .drain(let node, let isDraining):
+      let isSet: Void? = attempt(work) { () throws(ConfigurationError) in
+        try work.store.setDraining(isDraining, node)
+      }
+      return isSet == nil ? .unknown : .done
+    case .move(let move, let present):
+      let planned = attempt(work) { () throws(ConfigurationError) in
+        try work.store.setMove(move, of: move.partition, insteadOf: present)
+      }
+      guard let planned else { return .unknown }
+      return planned == move ? .done : .overtaken
     }
   }
 

@@ -22,6 +22,7 @@ final class WorkerRegistry {
   struct Outcome {
     var assignments: [(connection: [UInt8], assignment: Laris_Assignment)] = []
     var hellos: [(hello: HelloFrame, connection: [UInt8])] = []
+    var operators: [(ticket: Int, outcome: OperatorOutcome)] = []
     var answers: [(connection: [UInt8], answer: ConfigurationAnswer)] = []
     var didGroupsChange = false
   }
@@ -50,8 +51,10 @@ final class WorkerRegistry {
   private var changing: [PartitionID: String] = [:]
   private var lookedAt: Int64 = 0
   /// What operators want; nil: not known yet.
-  private var plans: Plans?
+  private(set) var plans: Plans?
   private var questions = 0
+  /// Members wait for the store.
+  var isAsked: Bool { questions > 0 }
   /// Partitions that serve once the store knows that they do.
   private var opening: [PartitionID: (hello: HelloFrame, connection: [UInt8])] = [:]
 
@@ -222,6 +225,11 @@ final class WorkerRegistry {
     worker.heardAt > 0 && now - worker.heardAt <= Self.silenceMilliseconds
   }
 
+  func isKnown(_ node: String) -> Bool { workers[node] != nil }
+  func isAlive(_ node: String) -> Bool {
+    workers[node].map { isAlive($0, now: Clock.steadyMilliseconds()) } ?? false
+  }
+
   /// A partition says that it serves: whether the cluster map agrees. Before its first request
   /// the store is told that it has begun.
   func opens(_ hello: HelloFrame, from connection: [UInt8], now: Int64) -> Bool {
@@ -305,6 +313,7 @@ final class WorkerRegistry {
         questions -= 1
         outcome.answers.append((connection, answer))
         if let present { see(present, &outcome, &concerned) }
+      case .operators(let done, let ticket): outcome.operators.append((ticket, done))
       case .plans(let known): plans = known
       case .seen(let changed): for group in changed { see(group, &outcome, &concerned) }
       case .opened(let partition, let isOpened):
@@ -339,6 +348,9 @@ final class WorkerRegistry {
       row.startedAt = worker.beacon.startedAt
       row.alive = isAlive(worker, now: now)
       row.lastHeardAt = worker.heardAtWall
+      row.zone = worker.beacon.zone
+      row.draining = plans?.draining.contains(worker.beacon.node) ?? false
+      row.replication = worker.beacon.replication
       status.workers.append(row)
     }
     for group in groups {
@@ -356,9 +368,41 @@ final class WorkerRegistry {
         row.checkpointed = beacon.checkpointed
         row.orders = beacon.orders
         row.replayBytes = beacon.replayBytes
-        row.note = beacon.note
+        row.note = beacon.note.isEmpty && !beacon.active ? beacon.activity : beacon.note
+        row.joinedPercent = UInt32(min(100, beacon.joinedPercent))
+      }
+      row.asked = group.proposal.map { "\($0)" } ?? ""
+      row.members = group.concerned.map { member($0, of: group, isActive: row.active, now: now) }
+      row.inSync = UInt32(row.members.count(where: \.inSync))
+      if let move = plans?[group.partition] {
+        row.move.from = move.source
+        row.move.to = move.target
+        row.move.percent = UInt32(move.perCent(in: group, joined: Int(row.joinedPercent)))
       }
       status.partitions.append(row)
     }
+  }
+
+  private func member(
+    _ node: String, of group: GroupRecord, isActive: Bool, now: Int64
+  ) -> Laris_MemberStatus {
+    var row = Laris_MemberStatus()
+    row.node = node
+    row.role = group.primary == node ? "primary" : group.secondaries.contains(node) ? "secondary" : "learner"
+    guard let worker = workers[node] else { return row }
+    row.alive = isAlive(worker, now: now)
+    let number = UInt32(group.partition.rawValue)
+    guard row.alive, let beacon = worker.beacon.partitions.first(where: { $0.partition == number }) else {
+      return row
+    }
+    row.epoch = beacon.epoch
+    row.last = max(beacon.last, beacon.committed)
+    row.committed = beacon.committed
+    row.activity = beacon.activity
+    row.inSync =
+      group.primary == node
+      ? isActive
+      : row.role == "secondary" && beacon.role == "secondary" && beacon.epoch == group.epoch.rawValue
+    return row
   }
 }

@@ -30,6 +30,7 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
   case stopping = 107
   case unknownPartition = 108
   case diskFull = 109
+  case configurationAway = 110
   case noAnswerInTime = 150
   case requestIDTooOld = 151
 
@@ -44,6 +45,7 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
     case .deadlinePassed: 20
     case .noAnswerInTime: 100
     case .diskFull: 1_000
+    case .configurationAway: 500
     case .tooLarge, .malformed, .requestIDReused, .requestIDInvalid, .unknownPartition, .requestIDTooOld:
       nil
     }
@@ -95,6 +97,12 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
         "The partition's disk has no room for writes; nothing was done.",
         "Layanan belum dapat menerima perubahan.",
         "Send it again with the same id after retry_after_milliseconds; reads go on."
+      )
+    case .configurationAway:
+      (
+        "The cluster's configuration can't be reached; nothing was done.",
+        "Pengaturan klaster belum dapat dijangkau.",
+        "Send it again with the same id after retry_after_milliseconds."
       )
     case .noAnswerInTime:
       (
