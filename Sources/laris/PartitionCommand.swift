@@ -122,7 +122,7 @@ struct PartitionCommand: ParsableCommand {
       try waiting.wait("partition \(partition) from \(source) to \(target)", cluster, client) { status in
         guard let row = status.partition(partition) else { return .over("there is no such partition") }
         if row.hasMove, row.move.from == source, row.move.to == target {
-          return .percent(Int(row.move.percent), row.asked)
+          return .percent(Int(row.move.percent), row.move.percent == 100 ? "" : row.asked)
         }
         let members = row.members.filter { $0.role != "learner" }.map(\.node)
         if members.contains(target), !members.contains(source) { return .done }
