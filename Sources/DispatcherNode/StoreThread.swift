@@ -13,8 +13,8 @@ import Synchronization
 final class StoreThread: Sendable {
   enum Order: Sendable {
     case claim(node: String, folder: String)
-    /// `isControllers`: refused where this dispatcher is not the controller.
-    case change(GroupChange, isControllers: Bool)
+    /// Refused where this dispatcher is not the controller, as what it asks a group for.
+    case change(GroupChange)
     case ask(GroupProposal?, PartitionID, ifEpoch: Epoch)
     case open(PartitionID)
     /// A member's; `known` is the group as it was seen last.
@@ -278,13 +278,10 @@ final class StoreThread: Sendable {
       // Whatever became of it, what is planned is told again.
       work.plans = nil
       work.lookAt = min(work.lookAt, SteadyClock.milliseconds() + Self.retryMilliseconds)
-    case .change(let change, let isControllers):
-      let partition = change.record.partition
-      settled(change.record, of: partition, work, isControllers) { leadership in
-        work.store.change(change, as: leadership)
-      }
+    case .change(let change):
+      settled(change.record.partition, work) { leadership in work.store.change(change, as: leadership) }
     case .ask(let proposal, let partition, let epoch):
-      settled(nil, of: partition, work, true) { leadership in
+      settled(partition, work) { leadership in
         work.store.propose(proposal, to: partition, ifEpoch: epoch, as: leadership)
       }
     }
@@ -371,15 +368,13 @@ final class StoreThread: Sendable {
     present.objection(to: record, by: question.node, question.incarnation)
   }
 
-  private func settled(
-    _ record: GroupRecord?, of partition: PartitionID, _ work: Work, _ isControllers: Bool,
-    _ body: (Leadership?) -> ChangeOutcome
-  ) {
-    let leadership = work.leads
-    guard leadership != nil || !isControllers else { return report(.settled(partition, nil, isMade: false)) }
+  // MARK: The controller
+
+  private func settled(_ partition: PartitionID, _ work: Work, _ body: (Leadership) -> ChangeOutcome) {
+    guard let leadership = work.leads else { return report(.settled(partition, nil, isMade: false)) }
     // It may come back meanwhile; whoever wants this still wants it then.
     guard !work.isAway else { return work.unsettled.append(partition) }
-    switch body(isControllers ? leadership : nil) {
+    switch body(leadership) {
     case .accepted:
       // Whether it is opened, and what it is asked for, is not the change's to say.
       if let present = attempt(work, { () throws(ConfigurationError) in try work.store.group(partition) }) {

@@ -153,8 +153,6 @@ final class WorkerRegistry {
       let isLearner = group.learner == beacon.node
       let isMember = group.members.contains(beacon.node)
       guard isMember || isLearner || runs.contains(UInt32(group.partition.rawValue)) else { continue }
-      // The partition's process before: it gets its place by the next epoch.
-      if group.primary == beacon.node, group.incarnation.rawValue != beacon.incarnation { continue }
       var row = Laris_PartitionAssignment()
       row.partition = UInt32(group.partition.rawValue)
       row.epoch = group.epoch.rawValue
@@ -186,7 +184,7 @@ final class WorkerRegistry {
       && beacon.host.utf8.count <= NodeRecord.addressBytesMax && beacon.lockPath.utf8.count <= 4_096
   }
 
-  /// Asks for what the controller wants. What needs no controller, any dispatcher asks for.
+  /// Asks for what the controller wants, where this dispatcher is it.
   private func control(now: Int64) {
     guard let plans else { return }
     let alive = workers.values.filter { isAlive($0, now: now) }.map {
@@ -205,8 +203,7 @@ final class WorkerRegistry {
     for step in controller.steps(groups: groups, alive: alive, moves: plans.moves, now: now)
     where changing[step.partition] == nil {
       switch step {
-      case .restart(let record, let why): change(record, why, isControllers: false)
-      case .place(let record, let why) where isController: change(record, why, isControllers: true)
+      case .place(let record, let why) where isController: change(record, why)
       case .ask(let partition, let proposal, let epoch, let why) where isController:
         changing[partition] = why
         store.tell(.ask(proposal, partition, ifEpoch: epoch))
@@ -215,10 +212,10 @@ final class WorkerRegistry {
     }
   }
 
-  private func change(_ record: GroupRecord, _ why: String, isControllers: Bool) {
+  private func change(_ record: GroupRecord, _ why: String) {
     changing[record.partition] = why
     let change = GroupChange(record, why: why, by: node.life, at: Clock.wallMilliseconds())
-    store.tell(.change(change, isControllers: isControllers))
+    store.tell(.change(change))
   }
 
   private func isAlive(_ worker: Worker, now: Int64) -> Bool {
