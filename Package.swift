@@ -207,8 +207,8 @@ let package = Package(
     .testTarget(
       name: "EndToEndTests",
       dependencies: [
-        "TestSupport", "Bytes", "Fuzz", "LarisClient", "LarisProtocol", "LoadTest", "RunHistory", "SQLite",
-        "Wire", "ZeroMQ",
+        "TestSupport", "Bytes", "Cluster", "Fuzz", "LarisClient", "LarisProtocol", "LoadTest", "NodeProtocol",
+        "RunHistory", "SQLite", "Wire", "ZeroMQ",
       ]),
   ],
   swiftLanguageModes: [.v6]

@@ -65,13 +65,21 @@ package struct GroupRecord: Equatable, Sendable {
 }
 
 /// What a group's primary is asked to bring about, by the controller or an operator.
-package enum GroupProposal: Equatable, Sendable {
+package enum GroupProposal: Equatable, Sendable, CustomStringConvertible {
   /// A node is to catch up and become a secondary.
   case join(String)
   /// A secondary is to become the primary.
   case switchover(String)
   /// A secondary is to leave.
   case remove(String)
+
+  package var description: String {
+    switch self {
+    case .join(let node): "join \(node)"
+    case .switchover(let node): "switchover \(node)"
+    case .remove(let node): "remove \(node)"
+    }
+  }
 
   /// Whom it is about.
   package var node: String {

@@ -165,8 +165,9 @@ package final class DispatcherNode {
     var tickAt: Int64 = 0
     var stopAt: Int64?
     while true {
+      // The store's thread wakes nobody up; what members wait for is looked for soon.
       let (fromClients, fromWorkers) = Socket.wait(
-        clients, workers, milliseconds: Int(Self.tickMilliseconds))
+        clients, workers, milliseconds: registry.isAsked ? 1 : Int(Self.tickMilliseconds))
       let now = Clock.steadyMilliseconds()
       if stop.isSet, stopAt == nil {
         logger.info("dispatcher drains")
@@ -185,6 +186,8 @@ package final class DispatcherNode {
         core.answerStatus(request, reply.bytes)
       }
       core.clearStatusRequests()
+      for request in core.operatorRequests { consider(request, &core) }
+      core.clearOperatorRequests()
       if now - tickAt >= Self.tickMilliseconds {
         tickAt = now
         core.tick(now: now)
@@ -381,6 +384,11 @@ package final class DispatcherNode {
         core.assigned(group.partition, epoch: group.epoch)
       }
     }
+    for (ticket, outcome) in outcome.operators {
+      guard let request = operators.take(ticket) else { continue }
+      let (outcome, reply) = Operators.reply(outcome, to: request.id)
+      core.answer(request, outcome, reply)
+    }
     for (connection, answer) in outcome.answers { send(answer, to: connection, socket) }
     for (connection, assignment) in outcome.assignments { send(assignment, to: connection, socket) }
     for (hello, connection) in outcome.hellos { core.hello(hello, connection: connection, now: now) }
@@ -421,6 +429,23 @@ package final class DispatcherNode {
     core.clearDepartures()
   }
 
+  // MARK: Operators
+
+  private func consider(_ request: DispatcherCore.OperatorRequest, _ core: inout DispatcherCore) {
+    let command = (try? Laris_Request(serializedBytes: request.bytes))?.command
+    switch registry.consider(command) {
+    case .no(let why):
+      let (outcome, reply) = Operators.no(why, to: request.id)
+      core.answer(request, outcome, reply)
+    case .done:
+      let (outcome, reply) = Operators.reply(.done, to: request.id)
+      core.answer(request, outcome, reply)
+    case .order(let order): store.tell(.operators(order, ticket: operators.wait(request)))
+    }
+  }
+
+  private var operators = Operators()
+
   // MARK: Status
 
   /// The last that was made, and when: many may ask.
@@ -440,6 +465,7 @@ package final class DispatcherNode {
     status.name = cluster.name
     status.currency = cluster.currency
     status.replicas = UInt32(cluster.replicas)
+    status.minReplicas = UInt32(cluster.minReplicas)
     status.initialWorkers = UInt32(cluster.initialWorkers)
     status.requestWindowMilliseconds = UInt64(cluster.requestWindowMilliseconds)
     status.now = Clock.wallMilliseconds()

@@ -13,14 +13,16 @@ import Synchronization
 final class StoreThread: Sendable {
   enum Order: Sendable {
     case claim(node: String, folder: String)
-    /// `isControllers`: refused where this dispatcher is not the controller.
-    case change(GroupChange, isControllers: Bool)
+    /// Refused where this dispatcher is not the controller, as what it asks a group for.
+    case change(GroupChange)
     case ask(GroupProposal?, PartitionID, ifEpoch: Epoch)
     case open(PartitionID)
     /// A member's; `known` is the group as it was seen last.
     case question(ConfigurationQuestion, from: [UInt8], known: GroupRecord)
     /// A move has come about.
     case end(Move)
+    /// An operator's.
+    case operators(OperatorOrder, ticket: Int)
     /// Somebody knows of a later epoch.
     case look
   }
@@ -35,6 +37,7 @@ final class StoreThread: Sendable {
     case seen([GroupRecord])
     /// To the connection that asked, and what the store was seen to hold.
     case answered(ConfigurationAnswer, to: [UInt8], GroupRecord?)
+    case operators(OperatorOutcome, ticket: Int)
     /// What operators want, where it is not what it was.
     case plans(Plans)
     /// Up to when this dispatcher is the controller, on the steady clock; 0: it is not.
@@ -262,21 +265,57 @@ final class StoreThread: Sendable {
       let answer = ConfigurationAnswer(
         number: question.number, partition: question.partition, outcome: outcome)
       report(.answered(answer, to: connection, present))
-    case .end(let move):
-      guard !work.isAway else { return }
-      _ = attempt(work) { () throws(ConfigurationError) in
-        try work.store.setMove(nil, of: move.partition, insteadOf: move)
-      }
+    case .operators(let wanted, let ticket):
+      report(.operators(carryOut(wanted, work), ticket: ticket))
       work.lookAt = 0
-    case .change(let change, let isControllers):
-      let partition = change.record.partition
-      settled(change.record, of: partition, work, isControllers) { leadership in
-        work.store.change(change, as: leadership)
-      }
+    case .end(let move):
+      _ =
+        work.isAway
+        ? nil
+        : attempt(work) { () throws(ConfigurationError) in
+          try work.store.setMove(nil, of: move.partition, insteadOf: move)
+        }
+      // Whatever became of it, what is planned is told again.
+      work.plans = nil
+      work.lookAt = min(work.lookAt, SteadyClock.milliseconds() + Self.retryMilliseconds)
+    case .change(let change):
+      settled(change.record.partition, work) { leadership in work.store.change(change, as: leadership) }
     case .ask(let proposal, let partition, let epoch):
-      settled(nil, of: partition, work, true) { leadership in
+      settled(partition, work) { leadership in
         work.store.propose(proposal, to: partition, ifEpoch: epoch, as: leadership)
       }
+    }
+  }
+
+  // MARK: Operators
+
+  private func carryOut(_ order: OperatorOrder, _ work: Work) -> OperatorOutcome {
+    guard !work.isAway else { return .notAsked }
+    switch order {
+    case .history(let partition):
+      let changes = attempt(work) { () throws(ConfigurationError) in
+        try work.store.history(of: partition)
+      }
+      return changes.map { .history($0) } ?? .notAsked
+    case .ask(let proposal, let partition, let epoch):
+      switch work.store.propose(proposal, to: partition, ifEpoch: epoch, as: nil) {
+      case .accepted: return .done
+      case .refused, .deposed: return .overtaken
+      case .unknown(let why):
+        noteTrouble(why, work)
+        return .unknown
+      }
+    case .drain(let node, let isDraining):
+      let isSet: Void? = attempt(work) { () throws(ConfigurationError) in
+        try work.store.setDraining(isDraining, node)
+      }
+      return isSet == nil ? .unknown : .done
+    case .move(let move, let present):
+      let planned = attempt(work) { () throws(ConfigurationError) in
+        try work.store.setMove(move, of: move.partition, insteadOf: present)
+      }
+      guard let planned else { return .unknown }
+      return planned == move ? .done : .overtaken
     }
   }
 
@@ -329,15 +368,13 @@ final class StoreThread: Sendable {
     present.objection(to: record, by: question.node, question.incarnation)
   }
 
-  private func settled(
-    _ record: GroupRecord?, of partition: PartitionID, _ work: Work, _ isControllers: Bool,
-    _ body: (Leadership?) -> ChangeOutcome
-  ) {
-    let leadership = work.leads
-    guard leadership != nil || !isControllers else { return report(.settled(partition, nil, isMade: false)) }
+  // MARK: The controller
+
+  private func settled(_ partition: PartitionID, _ work: Work, _ body: (Leadership) -> ChangeOutcome) {
+    guard let leadership = work.leads else { return report(.settled(partition, nil, isMade: false)) }
     // It may come back meanwhile; whoever wants this still wants it then.
     guard !work.isAway else { return work.unsettled.append(partition) }
-    switch body(isControllers ? leadership : nil) {
+    switch body(leadership) {
     case .accepted:
       // Whether it is opened, and what it is asked for, is not the change's to say.
       if let present = attempt(work, { () throws(ConfigurationError) in try work.store.group(partition) }) {

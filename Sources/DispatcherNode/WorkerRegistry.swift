@@ -22,6 +22,7 @@ final class WorkerRegistry {
   struct Outcome {
     var assignments: [(connection: [UInt8], assignment: Laris_Assignment)] = []
     var hellos: [(hello: HelloFrame, connection: [UInt8])] = []
+    var operators: [(ticket: Int, outcome: OperatorOutcome)] = []
     var answers: [(connection: [UInt8], answer: ConfigurationAnswer)] = []
     var didGroupsChange = false
   }
@@ -50,8 +51,10 @@ final class WorkerRegistry {
   private var changing: [PartitionID: String] = [:]
   private var lookedAt: Int64 = 0
   /// What operators want; nil: not known yet.
-  private var plans: Plans?
+  private(set) var plans: Plans?
   private var questions = 0
+  /// Members wait for the store.
+  var isAsked: Bool { questions > 0 }
   /// Partitions that serve once the store knows that they do.
   private var opening: [PartitionID: (hello: HelloFrame, connection: [UInt8])] = [:]
 
@@ -150,8 +153,6 @@ final class WorkerRegistry {
       let isLearner = group.learner == beacon.node
       let isMember = group.members.contains(beacon.node)
       guard isMember || isLearner || runs.contains(UInt32(group.partition.rawValue)) else { continue }
-      // The partition's process before: it gets its place by the next epoch.
-      if group.primary == beacon.node, group.incarnation.rawValue != beacon.incarnation { continue }
       var row = Laris_PartitionAssignment()
       row.partition = UInt32(group.partition.rawValue)
       row.epoch = group.epoch.rawValue
@@ -183,7 +184,7 @@ final class WorkerRegistry {
       && beacon.host.utf8.count <= NodeRecord.addressBytesMax && beacon.lockPath.utf8.count <= 4_096
   }
 
-  /// Asks for what the controller wants. What needs no controller, any dispatcher asks for.
+  /// Asks for what the controller wants, where this dispatcher is it.
   private func control(now: Int64) {
     guard let plans else { return }
     let alive = workers.values.filter { isAlive($0, now: now) }.map {
@@ -202,8 +203,7 @@ final class WorkerRegistry {
     for step in controller.steps(groups: groups, alive: alive, moves: plans.moves, now: now)
     where changing[step.partition] == nil {
       switch step {
-      case .restart(let record, let why): change(record, why, isControllers: false)
-      case .place(let record, let why) where isController: change(record, why, isControllers: true)
+      case .place(let record, let why) where isController: change(record, why)
       case .ask(let partition, let proposal, let epoch, let why) where isController:
         changing[partition] = why
         store.tell(.ask(proposal, partition, ifEpoch: epoch))
@@ -212,14 +212,19 @@ final class WorkerRegistry {
     }
   }
 
-  private func change(_ record: GroupRecord, _ why: String, isControllers: Bool) {
+  private func change(_ record: GroupRecord, _ why: String) {
     changing[record.partition] = why
     let change = GroupChange(record, why: why, by: node.life, at: Clock.wallMilliseconds())
-    store.tell(.change(change, isControllers: isControllers))
+    store.tell(.change(change))
   }
 
   private func isAlive(_ worker: Worker, now: Int64) -> Bool {
     worker.heardAt > 0 && now - worker.heardAt <= Self.silenceMilliseconds
+  }
+
+  func isKnown(_ node: String) -> Bool { workers[node] != nil }
+  func isAlive(_ node: String) -> Bool {
+    workers[node].map { isAlive($0, now: Clock.steadyMilliseconds()) } ?? false
   }
 
   /// A partition says that it serves: whether the cluster map agrees. Before its first request
@@ -305,6 +310,7 @@ final class WorkerRegistry {
         questions -= 1
         outcome.answers.append((connection, answer))
         if let present { see(present, &outcome, &concerned) }
+      case .operators(let done, let ticket): outcome.operators.append((ticket, done))
       case .plans(let known): plans = known
       case .seen(let changed): for group in changed { see(group, &outcome, &concerned) }
       case .opened(let partition, let isOpened):
@@ -339,6 +345,9 @@ final class WorkerRegistry {
       row.startedAt = worker.beacon.startedAt
       row.alive = isAlive(worker, now: now)
       row.lastHeardAt = worker.heardAtWall
+      row.zone = worker.beacon.zone
+      row.draining = plans?.draining.contains(worker.beacon.node) ?? false
+      row.replication = worker.beacon.replication
       status.workers.append(row)
     }
     for group in groups {
@@ -356,9 +365,41 @@ final class WorkerRegistry {
         row.checkpointed = beacon.checkpointed
         row.orders = beacon.orders
         row.replayBytes = beacon.replayBytes
-        row.note = beacon.note
+        row.note = beacon.note.isEmpty && !beacon.active ? beacon.activity : beacon.note
+        row.joinedPercent = UInt32(min(100, beacon.joinedPercent))
+      }
+      row.asked = group.proposal.map { "\($0)" } ?? ""
+      row.members = group.concerned.map { member($0, of: group, isActive: row.active, now: now) }
+      row.inSync = UInt32(row.members.count(where: \.inSync))
+      if let move = plans?[group.partition] {
+        row.move.from = move.source
+        row.move.to = move.target
+        row.move.percent = UInt32(move.perCent(in: group, joined: Int(row.joinedPercent)))
       }
       status.partitions.append(row)
     }
+  }
+
+  private func member(
+    _ node: String, of group: GroupRecord, isActive: Bool, now: Int64
+  ) -> Laris_MemberStatus {
+    var row = Laris_MemberStatus()
+    row.node = node
+    row.role = group.primary == node ? "primary" : group.secondaries.contains(node) ? "secondary" : "learner"
+    guard let worker = workers[node] else { return row }
+    row.alive = isAlive(worker, now: now)
+    let number = UInt32(group.partition.rawValue)
+    guard row.alive, let beacon = worker.beacon.partitions.first(where: { $0.partition == number }) else {
+      return row
+    }
+    row.epoch = beacon.epoch
+    row.last = max(beacon.last, beacon.committed)
+    row.committed = beacon.committed
+    row.activity = beacon.activity
+    row.inSync =
+      group.primary == node
+      ? isActive
+      : row.role == "secondary" && beacon.role == "secondary" && beacon.epoch == group.epoch.rawValue
+    return row
   }
 }

@@ -31,6 +31,7 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
   case unknownPartition = 108
   case diskFull = 109
   case tooFewReplicas = 110
+  case configurationAway = 111
   case noAnswerInTime = 150
   case requestIDTooOld = 151
 
@@ -45,6 +46,7 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
     case .deadlinePassed: 20
     case .noAnswerInTime: 100
     case .diskFull, .tooFewReplicas: 1_000
+    case .configurationAway: 500
     case .tooLarge, .malformed, .requestIDReused, .requestIDInvalid, .unknownPartition, .requestIDTooOld:
       nil
     }
@@ -102,6 +104,12 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
         "The partition's disk has no room for writes; nothing was done.",
         "Layanan belum dapat menerima perubahan.",
         "Send it again with the same id after retry_after_milliseconds; reads go on."
+      )
+    case .configurationAway:
+      (
+        "The cluster's configuration can't be reached; nothing was done.",
+        "Pengaturan klaster belum dapat dijangkau.",
+        "Send it again with the same id after retry_after_milliseconds."
       )
     case .noAnswerInTime:
       (

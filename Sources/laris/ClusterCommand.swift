@@ -101,7 +101,7 @@ struct ClusterShape: ParsableArguments {
   var partitions: Int?
 
   @Option(help: "Replicas of a partition, 1 to 7, each on a worker of its own.")
-  var replicas: Int = 1
+  var replicas: Int?
 
   @Option(
     help: ArgumentHelp(
@@ -122,6 +122,7 @@ struct ClusterShape: ParsableArguments {
   var feeBasisPoints: UInt32 = 250
 
   func validate() throws {
+    let replicas = replicas ?? 1
     if let partitions, partitions < 1 || partitions > Routing.partitionsMax {
       throw ValidationError("--partitions must be 1 to \(Routing.partitionsMax), not \(partitions)")
     }
@@ -152,6 +153,7 @@ struct ClusterShape: ParsableArguments {
   static let replicasMax = 7
 
   func record(defaultPartitions: Int = 64, defaultWorkers: Int? = nil) throws -> ClusterRecord {
+    let replicas = replicas ?? 1
     let workers = workers ?? defaultWorkers ?? replicas
     guard replicas <= workers else {
       throw ValidationError(

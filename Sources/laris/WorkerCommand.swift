@@ -5,7 +5,7 @@ import WorkerNode
 
 struct WorkerCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "worker",
+    commandName: "run",
     abstract: "Run a worker: it serves the partitions that it is given.",
     discussion: """
       It only needs a dispatcher's address to join. Its data folder is its own: with it, it comes back

@@ -98,7 +98,7 @@ enum ClusterFiles {
       try require(plans.moves.allSatisfy { $0.problem == nil }, "moves that are none: \(plans.moves)")
       for step in controller.steps(groups: groups, alive: workers, moves: plans.moves, now: 0) {
         switch step {
-        case .restart(let record, let why), .place(let record, let why):
+        case .place(let record, let why):
           let change = GroupChange(record, why: why, by: "fuzz", at: 2)
           try require(change.problem == nil, "\(change): \(change.problem ?? "")")
           guard store.change(change, as: nil) == .accepted else { continue }

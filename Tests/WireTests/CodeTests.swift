@@ -35,6 +35,7 @@ struct CodeTests {
     #expect(
       Set(helps) == [
         .busy, .noPrimary, .stopping, .deadlinePassed, .noAnswerInTime, .diskFull, .tooFewReplicas,
+        .configurationAway,
       ])
     for code in helps { #expect((code.retryAfterMilliseconds ?? 0) > 0) }
   }
