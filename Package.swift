@@ -74,7 +74,8 @@ let package = Package(
       name: "WorkerNode",
       dependencies: [
         "Bytes", "Cluster", "DurablePartition", "Files", "Marketplace", "Wire", "WorkerCore",
-        "CLinux", "LarisProtocol", "NodeProtocol", "NodeSupport", "PartitionStore", "Replication", "SQLite", "ZeroMQ",
+        "CLinux", "LarisProtocol", "NodeProtocol", "NodeSupport", "PartitionStore", "Replication", "SQLite",
+        "ZeroMQ",
         .product(name: "Logging", package: "swift-log"),
       ]),
     .target(
@@ -193,9 +194,17 @@ let package = Package(
       name: "LoadTestTests",
       dependencies: ["TestSupport", "Bytes", "Cluster", "LoadTest", "Marketplace", "RunHistory", "Wire"]),
     .testTarget(name: "ReplicationTests", dependencies: ["TestSupport", "Bytes", "Cluster", "Replication"]),
+    .executableTarget(
+      name: "laris-peer",
+      dependencies: [
+        "Bytes", "Cluster", "NodeSupport", "WorkerNode", "ZeroMQ",
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Tests/laris-peer"),
     .testTarget(
       name: "WorkerNodeTests",
       dependencies: [
+        "laris-peer",
         "TestSupport", "Bytes", "Cluster", "NodeSupport", "Replication", "WorkerNode", "ZeroMQ",
         .product(name: "Logging", package: "swift-log"),
       ]),
