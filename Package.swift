@@ -75,8 +75,8 @@ let package = Package(
       name: "WorkerNode",
       dependencies: [
         "Bytes", "CLinux", "Cluster", "DurablePartition", "Files", "LarisProtocol", "Marketplace",
-        "NodeProtocol",
-        "NodeSupport", "PartitionStore", "Replication", "ReplicationLog", "SQLite", "Wire", "WorkerCore",
+        "NodeProtocol", "NodeSupport", "PartitionStore", "Replication", "ReplicationLog", "SQLite", "Wire",
+        "WorkerCore",
         "ZeroMQ",
         .product(name: "Logging", package: "swift-log"),
       ]),
@@ -196,9 +196,17 @@ let package = Package(
       name: "LoadTestTests",
       dependencies: ["TestSupport", "Bytes", "Cluster", "LoadTest", "Marketplace", "RunHistory", "Wire"]),
     .testTarget(name: "ReplicationTests", dependencies: ["TestSupport", "Bytes", "Cluster", "Replication"]),
+    .executableTarget(
+      name: "laris-peer",
+      dependencies: [
+        "Bytes", "Cluster", "NodeSupport", "WorkerNode", "ZeroMQ",
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Tests/laris-peer"),
     .testTarget(
       name: "WorkerNodeTests",
       dependencies: [
+        "laris-peer",
         "TestSupport", "Bytes", "Cluster", "NodeSupport", "Replication", "WorkerNode", "ZeroMQ",
         .product(name: "Logging", package: "swift-log"),
       ]),
