@@ -344,6 +344,7 @@ package struct PartitionCore: ~Copyable {
     }
     books.endBlock()
     requests.forgetLoaded()
+    books.evictSome(atMost: Self.evictionsPerGroup)
     applied = applied.advanced(by: UInt64(entryCount))
     entryCount = 0
     bytesTaken = 0
@@ -528,6 +529,7 @@ package struct PartitionCore: ~Copyable {
       applied = sequenceNumber
     }
     books.endBlock()
+    books.evictSome(atMost: Self.evictionsPerGroup)
     logged.removeAll()
     dueOrders.removeAll()
   }
@@ -540,8 +542,10 @@ package struct PartitionCore: ~Copyable {
     books.freeze()
     requests.freeze()
     freezing = Freezing(
-      applied: applied, time: time, ordersPlaced: ordersPlaced, transfers: books.transfers)
+      applied: applied, time: time, ordersPlaced: ordersPlaced, transfers: books.transfers,
+      reservationsFrom: books.reservations.first ?? .max)
     books.transfers = []
+    books.transfers.reserveCapacity(freezing?.transfers.count ?? 0)
   }
 
   /// What the freeze that is under way is of.
@@ -550,6 +554,8 @@ package struct PartitionCore: ~Copyable {
     let time: Milliseconds
     let ordersPlaced: UInt64
     let transfers: [Transfer]
+    /// When the next one runs out, at the earliest.
+    let reservationsFrom: Milliseconds
   }
   private var freezing: Freezing?
 
@@ -571,6 +577,7 @@ package struct PartitionCore: ~Copyable {
       payments: frozen.payments.rows, accounts: frozen.accounts.rows, transfers: freezing.transfers,
       requests: requests.takeFrozen(),
       forgetRequestsBefore: RequestID(firstAt: freezing.time - windowMilliseconds),
+      forgetReservationsBefore: freezing.reservationsFrom,
       intervals: .init(
         shops: frozen.shops.interval, skus: frozen.skus.interval, orders: frozen.orders.interval,
         payments: frozen.payments.interval, accounts: frozen.accounts.interval))
@@ -591,17 +598,21 @@ package struct PartitionCore: ~Copyable {
   /// Whether anything changed since the last checkpoint.
   package func isDirty(since checkpointed: SequenceNumber) -> Bool { applied > checkpointed }
 
-  /// A checkpoint is in SQLite: what it held may leave memory.
+  /// Rows that are looked at for leaving memory, when a checkpoint is written and with each group that
+  /// follows: at most some tenths of a millisecond.
+  private static let evictionsAtOnce = 2_048
+  private static let evictionsPerGroup = 512
+
+  /// A checkpoint is in SQLite: what it held may leave memory, bit by bit.
   ///
   /// - Parameter rowsMax: rows of a table that may stay.
   package mutating func written(_ checkpoint: Checkpoint.Receipt, keeping rowsMax: Int) {
     requests.written(through: checkpoint.applied.rawValue)
     books.reservations.written(through: checkpoint.applied.rawValue)
     let intervals = checkpoint.intervals
-    books.shops.evict(keeping: rowsMax, writtenThrough: intervals.shops)
-    books.skus.evict(keeping: rowsMax, writtenThrough: intervals.skus)
-    books.orders.evict(keeping: rowsMax, writtenThrough: intervals.orders)
-    books.payments.evict(keeping: rowsMax, writtenThrough: intervals.payments)
-    books.accounts.evict(keeping: rowsMax, writtenThrough: intervals.accounts)
+    books.beginEviction(
+      keeping: rowsMax, shops: intervals.shops, skus: intervals.skus, orders: intervals.orders,
+      payments: intervals.payments, accounts: intervals.accounts)
+    books.evictSome(atMost: Self.evictionsAtOnce)
   }
 }
