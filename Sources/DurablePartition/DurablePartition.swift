@@ -226,10 +226,10 @@ package struct DurablePartition: ~Copyable {
   ///
   /// - Throws: `FileError`: the disk failed, and the process must end. `SQLiteError`, `StoreError`: a row
   ///   can't be read.
-  package mutating func tell<Result>(
+  package mutating func tell<Result: Sendable>(
     _ surroundings: any Surroundings, _ body: (inout Replica) -> Result
   ) throws -> Result {
-    let result = body(&replica)
+    let result = surroundings.step(&replica, body)
     try carryOut(surroundings)
     return result
   }
@@ -284,10 +284,11 @@ package struct DurablePartition: ~Copyable {
       do throws(FileError) {
         try EpochFile.write(epoch, to: setup.epochPath, files: setup.files)
       } catch {
-        replica.epochCouldNotBeMadeDurable()
+        surroundings.step(&replica) { $0.epochCouldNotBeMadeDurable() }
         throw error
       }
-      replica.epochIsDurable(epoch, now: surroundings.now)
+      let now = surroundings.now
+      surroundings.step(&replica) { $0.epochIsDurable(epoch, now: now) }
     case .readConfiguration: surroundings.readConfiguration()
     case .compareAndSwap(let record, _, let why, let committed):
       surroundings.compareAndSwap(record, why: why, committed: committed)
@@ -315,7 +316,8 @@ package struct DurablePartition: ~Copyable {
   private mutating func sync(_ surroundings: any Surroundings) throws {
     try log.sync()
     let mark = replica.last
-    replica.durable(through: mark, now: surroundings.now)
+    let now = surroundings.now
+    surroundings.step(&replica) { $0.durable(through: mark, now: now) }
   }
 
   /// A prepare of a block that is in the log. One that was trimmed meanwhile is not sent: who needs it

@@ -7,6 +7,9 @@ package protocol Surroundings: AnyObject {
   /// Milliseconds of a clock that counts suspend and never runs back.
   var now: Int64 { get }
 
+  /// Tells the replica of something: together with whoever answers beacons in its place.
+  func step<Result: Sendable>(_ replica: inout Replica, _ body: (inout Replica) -> Result) -> Result
+
   /// To another replica; may be lost.
   func send(_ message: UnsafeRawBufferPointer, to node: String)
   /// ``Replica/configurationWasRead(_:now:)`` follows, or nothing.
@@ -17,4 +20,10 @@ package protocol Surroundings: AnyObject {
   func alarm(_ alarm: Replica.Alarm)
   func offerSnapshot(to node: String)
   func wantSnapshot(from node: String)
+}
+
+extension Surroundings {
+  package func step<Result: Sendable>(_ replica: inout Replica, _ body: (inout Replica) -> Result) -> Result {
+    body(&replica)
+  }
 }

@@ -50,6 +50,10 @@ final class Neighbours: Surroundings {
 
   var now: Int64 { Clock.steadyMilliseconds() }
 
+  func step<Result: Sendable>(_ replica: inout Replica, _ body: (inout Replica) -> Result) -> Result {
+    peers.desk.step(&replica, body)
+  }
+
   func send(_ message: UnsafeRawBufferPointer, to node: String) { peers.send(message, to: node) }
 
   func readConfiguration() {

@@ -209,6 +209,7 @@ final class PartitionNode: Sendable {
     }
     let neighbours = Neighbours(
       setup, links: links, peers: PeerLink(partition: partition, hub: setup.hub), logger: logger)
+    defer { neighbours.peers.desk.close() }
     return try serve(&durable, checkpointer, neighbours)
   }
 

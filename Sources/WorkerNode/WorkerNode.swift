@@ -216,7 +216,8 @@ package final class WorkerNode {
 
   /// Partitions of which there was data when the process started.
   private lazy var held: [PartitionID] = {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: configuration.data + "/partitions")) ?? []
+    let names =
+      (try? FileManager.default.contentsOfDirectory(atPath: configuration.data + "/partitions")) ?? []
     return names.compactMap { name in UInt16(name).map { PartitionID($0) } }.sorted()
   }()
 
