@@ -62,7 +62,8 @@ let package = Package(
     .target(
       name: "DurablePartition",
       dependencies: [
-        "Bytes", "Cluster", "Files", "Marketplace", "PartitionStore", "ReplicationLog", "WorkerCore",
+        "Bytes", "Cluster", "Files", "Marketplace", "PartitionStore", "Replication", "ReplicationLog",
+        "WorkerCore",
       ]),
     .target(name: "ConfigurationManager", dependencies: ["Bytes", "Cluster", "Curl", "SQLite"]),
     .target(
@@ -73,8 +74,10 @@ let package = Package(
     .target(
       name: "WorkerNode",
       dependencies: [
-        "Bytes", "Cluster", "DurablePartition", "Files", "Marketplace", "Wire", "WorkerCore",
-        "CLinux", "LarisProtocol", "NodeProtocol", "NodeSupport", "PartitionStore", "Replication", "SQLite", "ZeroMQ",
+        "Bytes", "CLinux", "Cluster", "DurablePartition", "Files", "LarisProtocol", "Marketplace",
+        "NodeProtocol", "NodeSupport", "PartitionStore", "Replication", "ReplicationLog", "SQLite", "Wire",
+        "WorkerCore",
+        "ZeroMQ",
         .product(name: "Logging", package: "swift-log"),
       ]),
     .target(
@@ -144,7 +147,7 @@ let package = Package(
       dependencies: [
         "TestSupport", "SimulatedDisk",
         "Bytes", "Cluster", "DurablePartition", "Files", "Marketplace", "PartitionStore", "ReplicationLog",
-        "SQLite", "Wire", "WorkerCore",
+        "SQLite", "Wire", "WorkerCore", "Replication",
       ]),
     .testTarget(name: "BytesTests", dependencies: ["TestSupport", "Bytes"]),
     .testTarget(name: "ClusterTests", dependencies: ["TestSupport", "Bytes", "Cluster"]),
@@ -193,9 +196,17 @@ let package = Package(
       name: "LoadTestTests",
       dependencies: ["TestSupport", "Bytes", "Cluster", "LoadTest", "Marketplace", "RunHistory", "Wire"]),
     .testTarget(name: "ReplicationTests", dependencies: ["TestSupport", "Bytes", "Cluster", "Replication"]),
+    .executableTarget(
+      name: "laris-peer",
+      dependencies: [
+        "Bytes", "Cluster", "NodeSupport", "WorkerNode", "ZeroMQ",
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Tests/laris-peer"),
     .testTarget(
       name: "WorkerNodeTests",
       dependencies: [
+        "laris-peer",
         "TestSupport", "Bytes", "Cluster", "NodeSupport", "Replication", "WorkerNode", "ZeroMQ",
         .product(name: "Logging", package: "swift-log"),
       ]),
@@ -204,8 +215,8 @@ let package = Package(
     .testTarget(
       name: "EndToEndTests",
       dependencies: [
-        "TestSupport", "Bytes", "Fuzz", "LarisClient", "LarisProtocol", "LoadTest", "RunHistory", "SQLite",
-        "Wire", "ZeroMQ",
+        "TestSupport", "Bytes", "Cluster", "Fuzz", "LarisClient", "LarisProtocol", "LoadTest", "NodeProtocol",
+        "RunHistory", "SQLite", "Wire", "ZeroMQ",
       ]),
   ],
   swiftLanguageModes: [.v6]

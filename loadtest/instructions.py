@@ -95,7 +95,7 @@ STAGES = {
             "PartitionStore/PartitionWriter.swift:\\.write\\(Marketplace.SKU\\)",
         ],
         "checkpoint: requests to SQLite": [
-            "PartitionStore/PartitionWriter.swift:\\.write\\(WorkerCore.FrozenRequests\\)",
+            "PartitionStore/RequestPage.swift",
         ],
         "checkpoint: commits, moves the WAL": [
             "PartitionStore/PartitionWriter.swift:\\.write\\(WorkerCore.Checkpoint\\)",

@@ -6,6 +6,8 @@ package struct ConfigurationState: Sendable {
   private var revisions: [UInt64]
   private var history: [[GroupChange]]
   private var folders: [String: String] = [:]
+  private var draining: Set<String> = []
+  private var moves: [PartitionID: Move] = [:]
   private var revision: UInt64 = 0
   private var liveness = Liveness()
 
@@ -77,6 +79,21 @@ package struct ConfigurationState: Sendable {
     if let known = folders[node] { return known == folder }
     folders[node] = folder
     return true
+  }
+
+  package var plans: Plans {
+    Plans(draining: draining, moves: moves.values.sorted { $0.partition < $1.partition })
+  }
+
+  package mutating func setDraining(_ isDraining: Bool, _ node: String) {
+    if isDraining { draining.insert(node) } else { draining.remove(node) }
+  }
+
+  package mutating func setMove(
+    _ move: Move?, of partition: PartitionID, insteadOf present: Move?
+  ) -> Move? {
+    if moves[partition] == present { moves[partition] = move }
+    return moves[partition]
   }
 
   package mutating func register(_ node: NodeRecord, milliseconds: Int64, now: Int64) -> Session {

@@ -1,11 +1,12 @@
 /// What should become of the groups, seen from above: decided here, made true by a compare-and-swap.
 ///
 /// - A group that was never placed is placed, once the workers that were announced are there.
-/// - A group of one whose primary's process is a new one takes the next epoch (rule 8: a restarted primary,
-///   however fast). Where there are secondaries that is the members' own business.
 /// - A group below its replica count is asked to let a worker join (rule 14): at once one that has its data
 ///   already, after a delay any other.
 /// - Workers that are drained, and moves, are taken step by step: join, switch over, remove (rule 13).
+///
+/// A process that is a new one, a silent member, a lost primary: what only the members can know is theirs to
+/// change (rules 7 and 8).
 ///
 /// It asks a group for one thing at a time, and a worker to catch up in one group at a time. It never
 /// proposes a worker that is not alive. What is asked is in the group's record, so another controller
@@ -13,19 +14,21 @@
 package struct Controller: Sendable {
   package struct Terms: Equatable, Sendable {
     package var replicas: Int
+    /// On how many members a command is durable before it is answered.
+    package var minReplicas: Int
     /// Nothing is placed before so many workers are there, so that it is even.
     package var initialWorkers: Int
     /// How long a group may be below its replica count: who was away for less has little to catch up.
     package var healingMilliseconds: Int64
 
-    package init(replicas: Int = 1, initialWorkers: Int, healingMilliseconds: Int64 = 30_000) {
+    package init(
+      replicas: Int = 1, minReplicas: Int? = nil, initialWorkers: Int, healingMilliseconds: Int64 = 30_000
+    ) {
       self.replicas = replicas
+      self.minReplicas = minReplicas ?? ClusterRecord.minReplicas(of: replicas)
       self.initialWorkers = initialWorkers
       self.healingMilliseconds = healingMilliseconds
     }
-
-    /// On how many members a command is durable before it is answered, where nobody says otherwise.
-    package var minReplicas: Int { replicas >= 3 ? 2 : 1 }
   }
 
   /// One that is alive.
@@ -51,14 +54,13 @@ package struct Controller: Sendable {
   }
 
   package enum Step: Equatable, Sendable {
-    /// Its epoch is the present one + 1. A member's own affair: any dispatcher may bring it about.
-    case restart(GroupRecord, why: String)
+    /// Its epoch is the present one + 1.
     case place(GroupRecord, why: String)
     case ask(PartitionID, GroupProposal?, epoch: Epoch, why: String)
 
     package var partition: PartitionID {
       switch self {
-      case .restart(let record, _), .place(let record, _): record.partition
+      case .place(let record, _): record.partition
       case .ask(let partition, _, _, _): partition
       }
     }
@@ -79,8 +81,7 @@ package struct Controller: Sendable {
     groups: [GroupRecord], alive: [Worker], moves: [Move] = [], now: Int64
   ) -> [Step] {
     var crew = Crew(alive, groups: groups)
-    var steps = restarts(groups, crew)
-    steps += placements(groups, &crew)
+    var steps = placements(groups, &crew)
     let moves = Dictionary(moves.map { ($0.partition, $0) }, uniquingKeysWith: { first, _ in first })
     for group in groups where group.primary != nil {
       noteStrength(of: group, now: now)
@@ -92,18 +93,6 @@ package struct Controller: Sendable {
   }
 
   // MARK: Whole groups
-
-  private func restarts(_ groups: [GroupRecord], _ crew: Crew) -> [Step] {
-    groups.compactMap { group in
-      guard let primary = group.primary, group.secondaries.isEmpty, let worker = crew[primary],
-        worker.incarnation != group.incarnation
-      else { return nil }
-      var record = group
-      record.epoch = group.epoch.next
-      record.incarnation = worker.incarnation
-      return .restart(record, why: "\(primary) started again")
-    }
-  }
 
   private func placements(_ groups: [GroupRecord], _ crew: inout Crew) -> [Step] {
     let isPlaced = groups.contains { $0.primary != nil }

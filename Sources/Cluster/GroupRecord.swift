@@ -35,6 +35,11 @@ package struct GroupRecord: Equatable, Sendable {
   /// The primary first.
   package var members: [String] { (primary.map { [$0] } ?? []) + secondaries }
 
+  /// Who is asked to join.
+  package var learner: String? { if case .join(let node) = proposal { node } else { nil } }
+  /// The members, and who is asked to join.
+  package var concerned: [String] { members + (learner.map { [$0] } ?? []) }
+
   package static let membersMax = 255
 
   /// What no program of ours writes; nil: it is sound. An epoch has a next one, and a group that was
@@ -60,13 +65,21 @@ package struct GroupRecord: Equatable, Sendable {
 }
 
 /// What a group's primary is asked to bring about, by the controller or an operator.
-package enum GroupProposal: Equatable, Sendable {
+package enum GroupProposal: Equatable, Sendable, CustomStringConvertible {
   /// A node is to catch up and become a secondary.
   case join(String)
   /// A secondary is to become the primary.
   case switchover(String)
   /// A secondary is to leave.
   case remove(String)
+
+  package var description: String {
+    switch self {
+    case .join(let node): "join \(node)"
+    case .switchover(let node): "switchover \(node)"
+    case .remove(let node): "remove \(node)"
+    }
+  }
 
   /// Whom it is about.
   package var node: String {

@@ -32,5 +32,14 @@ package struct Move: Equatable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// What no configuration manager takes; nil: it is sound.
+  package var problem: String? {
+    guard Int(partition.rawValue) < Routing.partitionsMax else { return "\(partition) is no partition" }
+    guard NodeRecord.isName(source), NodeRecord.isName(target), source != target else {
+      return "a move of \(partition) is from one node to another"
+    }
+    return nil
+  }
+
   package var description: String { "\(partition) moves from \(source) to \(target)" }
 }

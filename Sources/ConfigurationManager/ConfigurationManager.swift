@@ -35,6 +35,20 @@ package protocol ConfigurationManager: AnyObject {
   /// - Returns: whether the name is this folder's.
   func claim(node: String, folder: String) throws(ConfigurationError) -> Bool
 
+  // MARK: What operators want
+
+  func plans() throws(ConfigurationError) -> Plans
+
+  /// Whether a worker gives away what it has. Its name is sound.
+  func setDraining(_ isDraining: Bool, _ node: String) throws(ConfigurationError)
+
+  /// Plans a move, or none any more, if `present` is what is planned.
+  ///
+  /// - Returns: what is planned then: `move`, unless somebody else planned otherwise.
+  func setMove(
+    _ move: Move?, of partition: PartitionID, insteadOf present: Move?
+  ) throws(ConfigurationError) -> Move?
+
   // MARK: Who is there
 
   /// A node says that it is there, until the lease runs out. A later one of the same kind and name
@@ -66,6 +80,7 @@ extension ClusterRecord {
     let isSound =
       !id.isEmpty && id.utf8.count <= 64 && name.utf8.count <= 256 && currency.utf8.count <= 64
       && (1...Routing.partitionsMax).contains(partitions) && (1...255).contains(replicas)
+      && (1...replicas).contains(minReplicas)
       && (1...65_535).contains(initialWorkers) && reserveMilliseconds <= Self.millisecondsMax
       && feeBasisPoints <= 10_000
       && (1...Int64(Self.millisecondsMax)).contains(requestWindowMilliseconds)

@@ -5,8 +5,9 @@ import SQLite
 
 /// The tables of `cluster.sqlite`, as docs/FORMATS.md has them, and how they came to be.
 enum EmbeddedSchema {
-  /// In the file's `user_version`. The first, which knew no secondaries, stands there as 0.
-  static let version: Int64 = 2
+  /// In the file's `user_version`. The first, which knew no secondaries, stands there as 0; the second knew
+  /// no plans.
+  static let version: Int64 = 3
 
   private static let tables = """
     CREATE TABLE cluster (
@@ -42,6 +43,13 @@ enum EmbeddedSchema {
     PRAGMA user_version = 2;
     """
 
+  private static let thirdVersion = """
+    ALTER TABLE cluster ADD COLUMN min_replicas INTEGER NOT NULL DEFAULT 1;
+    CREATE TABLE drains (node TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE moves (partition INTEGER PRIMARY KEY, source TEXT NOT NULL, target TEXT NOT NULL);
+    PRAGMA user_version = 3;
+    """
+
   private static func version(_ database: borrowing Database) throws -> Int64 {
     let read = try database.prepare("PRAGMA user_version")
     let version = try read.step() ? read.int64(0) : 0
@@ -54,7 +62,8 @@ enum EmbeddedSchema {
   }
 
   static func bringUpToDate(_ database: borrowing Database) throws {
-    guard try version(database) < Self.version else { return }
+    let version = try version(database)
+    guard version < Self.version else { return }
     let read = try database.prepare("SELECT count(*) FROM sqlite_schema WHERE name = 'groups'")
     guard try read.step(), read.int64(0) == 1 else {
       throw ConfigurationError(.damaged, "\(database.path) is damaged: it has no groups")
@@ -62,7 +71,8 @@ enum EmbeddedSchema {
     read.reset()
     try database.execute("BEGIN IMMEDIATE")
     do {
-      try database.execute(secondVersion)
+      if version < 2 { try database.execute(secondVersion) }
+      try database.execute(thirdVersion)
       try database.execute("COMMIT")
     } catch {
       try? database.execute("ROLLBACK")
@@ -86,7 +96,8 @@ enum EmbeddedSchema {
     try database.transaction {
       try database.execute(tables)
       try database.execute(secondVersion)
-      let insert = try database.prepare("INSERT INTO cluster VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")
+      try database.execute(thirdVersion)
+      let insert = try database.prepare("INSERT INTO cluster VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)")
       insert.bind(1, cluster.id)
       insert.bind(2, cluster.name)
       insert.bind(3, cluster.currency)
@@ -97,6 +108,7 @@ enum EmbeddedSchema {
       insert.bind(8, Int64(cluster.feeBasisPoints))
       insert.bind(9, cluster.requestWindowMilliseconds)
       insert.bind(10, cluster.createdAt)
+      insert.bind(11, Int64(cluster.minReplicas))
       try insert.run()
       let group = try database.prepare(
         "INSERT INTO groups (partition, epoch, primary_node, incarnation, opened) VALUES (?1, 0, NULL, 0, 0)")

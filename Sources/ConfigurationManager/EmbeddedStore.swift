@@ -75,8 +75,9 @@ package final class EmbeddedStore: ConfigurationManager {
       guard try read.step() else { throw damaged(database.path, "it holds no cluster") }
       record = ClusterRecord(
         id: read.text(0), name: read.text(1), currency: read.text(2), partitions: Int(read.int64(3)),
-        replicas: Int(read.int64(4)), initialWorkers: Int(read.int64(5)), reserveMilliseconds: read.uint64(6),
-        feeBasisPoints: UInt32(exactly: read.int64(7)) ?? .max, requestWindowMilliseconds: read.int64(8),
+        replicas: Int(read.int64(4)), minReplicas: Int(read.int64(10)), initialWorkers: Int(read.int64(5)),
+        reserveMilliseconds: read.uint64(6), feeBasisPoints: UInt32(exactly: read.int64(7)) ?? .max,
+        requestWindowMilliseconds: read.int64(8),
         createdAt: read.int64(9))
     } catch {
       throw translated(error, database.path)
@@ -307,6 +308,75 @@ package final class EmbeddedStore: ConfigurationManager {
         folders[node] = folder
       }
       return folders[node] == folder
+    }
+  }
+
+  // MARK: What operators want
+
+  package func plans() throws(ConfigurationError) -> Plans {
+    try reading {
+      var plans = Plans()
+      try database.transaction {
+        let drains = try database.prepare("SELECT node FROM drains")
+        while try drains.step() {
+          guard NodeRecord.isName(drains.text(0)) else {
+            throw Self.damaged(database.path, "a drain names no worker")
+          }
+          plans.draining.insert(drains.text(0))
+        }
+        let moves = try database.prepare("SELECT partition, source, target FROM moves ORDER BY partition")
+        while try moves.step() { plans.moves.append(try Self.move(moves, cluster, database.path)) }
+      }
+      return plans
+    }
+  }
+
+  private static func move(
+    _ read: borrowing Statement, _ cluster: ClusterRecord, _ path: String
+  ) throws -> Move {
+    guard let partition = UInt16(exactly: read.int64(0)), Int(partition) < cluster.partitions else {
+      throw damaged(path, "a move of partition \(read.int64(0)) is out of range")
+    }
+    let move = Move(partition: PartitionID(partition), source: read.text(1), target: read.text(2))
+    if let problem = move.problem { throw damaged(path, problem) }
+    return move
+  }
+
+  package func setDraining(_ isDraining: Bool, _ node: String) throws(ConfigurationError) {
+    precondition(NodeRecord.isName(node))
+    try reading {
+      let change = try database.prepare(
+        isDraining ? "INSERT OR IGNORE INTO drains VALUES (?1)" : "DELETE FROM drains WHERE node = ?1")
+      change.bind(1, node)
+      try change.run()
+    }
+  }
+
+  package func setMove(
+    _ move: Move?, of partition: PartitionID, insteadOf present: Move?
+  ) throws(ConfigurationError) -> Move? {
+    precondition(Int(partition.rawValue) < cluster.partitions && (move ?? present)?.problem == nil)
+    return try reading {
+      var planned: Move?
+      try database.transaction {
+        let read = try database.prepare("SELECT partition, source, target FROM moves WHERE partition = ?1")
+        read.bind(1, Int64(partition.rawValue))
+        planned = try read.step() ? try Self.move(read, cluster, database.path) : nil
+        guard planned == present, move != present else { return }
+        if let move {
+          let write = try database.prepare("INSERT OR REPLACE INTO moves VALUES (?1, ?2, ?3)")
+          write.bind(1, Int64(partition.rawValue))
+          write.bind(2, move.source)
+          write.bind(3, move.target)
+          try write.run()
+        } else {
+          let forget = try database.prepare("DELETE FROM moves WHERE partition = ?1")
+          forget.bind(1, Int64(partition.rawValue))
+          try forget.run()
+        }
+        planned = move
+      }
+      return planned
     }
   }
 

@@ -320,6 +320,10 @@ struct EtcdKeys {
     history(partition) + Data(digits(epoch.rawValue, 20).utf8)
   }
   func worker(_ node: String) -> Data { key("workers/\(node)") }
+  var drains: Data { key("drains/") }
+  func drain(_ node: String) -> Data { key("drains/\(node)") }
+  var moves: Data { key("moves/") }
+  func move(_ partition: PartitionID) -> Data { key("moves/\(digits(UInt64(partition.rawValue), 4))") }
   var nodes: Data { key("nodes/") }
   func node(_ record: NodeRecord) -> Data { key("nodes/\(record.kind.rawValue)/\(record.node)") }
   var controller: Data { key("controller") }

@@ -42,7 +42,10 @@ enum EtcdValues {
   private struct ClusterValue: Codable {
     var version = EtcdValues.version
     let id, name, currency: String
-    let partitions, replicas, initialWorkers: Int
+    let partitions, replicas: Int
+    /// A cluster that was made before there were secondaries has none.
+    let minReplicas: Int?
+    let initialWorkers: Int
     let reserveMilliseconds: UInt64
     let feeBasisPoints: UInt32
     let requestWindowMilliseconds, createdAt: Int64
@@ -52,7 +55,7 @@ enum EtcdValues {
     encode(
       ClusterValue(
         id: record.id, name: record.name, currency: record.currency, partitions: record.partitions,
-        replicas: record.replicas, initialWorkers: record.initialWorkers,
+        replicas: record.replicas, minReplicas: record.minReplicas, initialWorkers: record.initialWorkers,
         reserveMilliseconds: record.reserveMilliseconds, feeBasisPoints: record.feeBasisPoints,
         requestWindowMilliseconds: record.requestWindowMilliseconds, createdAt: record.createdAt))
   }
@@ -61,7 +64,7 @@ enum EtcdValues {
     let value: ClusterValue = try decode(data)
     let record = ClusterRecord(
       id: value.id, name: value.name, currency: value.currency, partitions: value.partitions,
-      replicas: value.replicas, initialWorkers: value.initialWorkers,
+      replicas: value.replicas, minReplicas: value.minReplicas ?? 1, initialWorkers: value.initialWorkers,
       reserveMilliseconds: value.reserveMilliseconds, feeBasisPoints: value.feeBasisPoints,
       requestWindowMilliseconds: value.requestWindowMilliseconds, createdAt: value.createdAt)
     if let problem = record.problem { throw Unsound(what: problem) }
@@ -147,6 +150,39 @@ enum EtcdValues {
       throw Unsound(what: "it is of \(change.record.partition)")
     }
     return change
+  }
+
+  // MARK: Plans
+
+  private struct DrainValue: Codable {
+    var version = EtcdValues.version
+    let node: String
+  }
+
+  static func encode(drain node: String) -> Data { encode(DrainValue(node: node)) }
+
+  static func drain(_ data: Data?) throws(Unsound) -> String {
+    let value: DrainValue = try decode(data)
+    guard NodeRecord.isName(value.node) else { throw Unsound(what: "it names no worker") }
+    return value.node
+  }
+
+  private struct MoveValue: Codable {
+    var version = EtcdValues.version
+    let partition: UInt16
+    let source, target: String
+  }
+
+  static func encode(_ move: Move) -> Data {
+    encode(MoveValue(partition: move.partition.rawValue, source: move.source, target: move.target))
+  }
+
+  static func move(_ data: Data?, partitions: Int) throws(Unsound) -> Move {
+    let value: MoveValue = try decode(data)
+    let move = Move(partition: PartitionID(value.partition), source: value.source, target: value.target)
+    if let problem = move.problem { throw Unsound(what: problem) }
+    guard Int(value.partition) < partitions else { throw Unsound(what: "\(move.partition) is no partition") }
+    return move
   }
 
   // MARK: Nodes

@@ -47,6 +47,14 @@ package final class MemoryStore: ConfigurationManager {
     content.state.withLock { $0.claim(node: node, folder: folder) }
   }
 
+  package func plans() -> Plans { content.state.withLock { $0.plans } }
+  package func setDraining(_ isDraining: Bool, _ node: String) {
+    content.state.withLock { $0.setDraining(isDraining, node) }
+  }
+  package func setMove(_ move: Move?, of partition: PartitionID, insteadOf present: Move?) -> Move? {
+    content.state.withLock { $0.setMove(move, of: partition, insteadOf: present) }
+  }
+
   package func register(_ node: NodeRecord, milliseconds: Int64) -> Session {
     let now = now()
     return content.state.withLock { $0.register(node, milliseconds: milliseconds, now: now) }

@@ -28,6 +28,8 @@ package struct DispatcherCore: ~Copyable {
     package var silenceMilliseconds: Int64 = 2_000
     /// A batch without an answer for so long is sent again when its partition says hello.
     package var resendMilliseconds: Int64 = 1_000
+    /// Operators' requests that wait for the cluster's configuration.
+    package var operatorRequestsMax = 64
     package init() {}
 
     var deferrableMax: Int { waitingMax * deferrablePercent / 100 }
@@ -72,6 +74,18 @@ package struct DispatcherCore: ~Copyable {
 
   package struct StatusRequest {
     package let id: RequestID
+    let message: Int
+    let index: Int
+  }
+
+  /// What operators ask, which the shell answers with ``answer(_:_:_:)``, each in its time.
+  package private(set) var operatorRequests: [OperatorRequest] = []
+  private var operatorRequestsUnderWay = 0
+
+  package struct OperatorRequest: Sendable {
+    package let id: RequestID
+    /// All of the request.
+    package let bytes: [UInt8]
     let message: Int
     let index: Int
   }
@@ -152,6 +166,14 @@ package struct DispatcherCore: ~Copyable {
     switch peek.target {
     case .status:
       statusRequests.append(StatusRequest(id: peek.id, message: message, index: index))
+      return
+    case .configuration:
+      guard operatorRequestsUnderWay < limits.operatorRequestsMax else {
+        return refuse(.busy, id, message, index)
+      }
+      operatorRequestsUnderWay += 1
+      operatorRequests.append(
+        OperatorRequest(id: peek.id, bytes: Array(bytes), message: message, index: index))
       return
     case .shop(let key):
       number = Int(Routing.partition(ofKey: key, count: partitions.count).rawValue)
@@ -447,6 +469,13 @@ package struct DispatcherCore: ~Copyable {
     self.reply(reply, to: request.message, index: request.index)
   }
 
+  /// Once for each.
+  package mutating func answer(_ request: OperatorRequest, _ outcome: Outcome, _ reply: [UInt8]) {
+    operatorRequestsUnderWay -= 1
+    count(outcome.rawValue)
+    reply.withUnsafeBytes { self.reply($0, to: request.message, index: request.index) }
+  }
+
   private mutating func refuse(
     _ code: DeliveryCode, _ id: RequestID?, _ message: Int, _ index: Int, detail: String? = nil
   ) {
@@ -501,6 +530,7 @@ package struct DispatcherCore: ~Copyable {
   }
   package mutating func clearDepartures() { departures.removeAll(keepingCapacity: true) }
   package mutating func clearStatusRequests() { statusRequests.removeAll() }
+  package mutating func clearOperatorRequests() { operatorRequests.removeAll() }
 
   // MARK: Status
 

@@ -5,6 +5,7 @@ import DispatcherCore
 import Foundation
 import LarisProtocol
 import Logging
+import NodeProtocol
 import NodeSupport
 import SwiftProtobuf
 import Wire
@@ -164,8 +165,9 @@ package final class DispatcherNode {
     var tickAt: Int64 = 0
     var stopAt: Int64?
     while true {
+      // The store's thread wakes nobody up; what members wait for is looked for soon.
       let (fromClients, fromWorkers) = Socket.wait(
-        clients, workers, milliseconds: Int(Self.tickMilliseconds))
+        clients, workers, milliseconds: registry.isAsked ? 1 : Int(Self.tickMilliseconds))
       let now = Clock.steadyMilliseconds()
       if stop.isSet, stopAt == nil {
         logger.info("dispatcher drains")
@@ -184,6 +186,8 @@ package final class DispatcherNode {
         core.answerStatus(request, reply.bytes)
       }
       core.clearStatusRequests()
+      for request in core.operatorRequests { consider(request, &core) }
+      core.clearOperatorRequests()
       if now - tickAt >= Self.tickMilliseconds {
         tickAt = now
         core.tick(now: now)
@@ -338,18 +342,26 @@ package final class DispatcherNode {
           }
         case .stale: core.stale(try StaleFrame(bytes), connection: connection)
         case .beacon: try beacon(bytes, connection, socket, &core, now: now)
-        case .batch, .assignment, .configurationRequest, .configurationReply, nil:
+        case .configurationRequest:
+          let question = try ConfigurationQuestion(bytes)
+          if let answer = registry.asked(question, from: connection) { send(answer, to: connection, socket) }
+        case .batch, .assignment, .configurationReply, nil:
           throw FrameError.unknownKind(bytes.first ?? 0)
         }
       } catch let error as FrameError {
-        framesRefused += 1
-        // One line a second: whoever sends garbage must not fill the disk with it.
-        if now - refusalLoggedAt >= 1_000 {
-          refusalLoggedAt = now
-          logger.warning("a frame at the workers' port was dropped, the \(framesRefused)th: \(error)")
-        }
+        refuseFrame("\(error)", now: now)
+      } catch let error as NodeProtocolError {
+        refuseFrame("\(error)", now: now)
       }
     }
+  }
+
+  private func refuseFrame(_ why: String, now: Int64) {
+    framesRefused += 1
+    // One line a second: whoever sends garbage must not fill the disk with it.
+    guard now - refusalLoggedAt >= 1_000 else { return }
+    refusalLoggedAt = now
+    logger.warning("a frame at the workers' port was dropped, the \(framesRefused)th: \(why)")
   }
 
   private func beacon(
@@ -372,6 +384,12 @@ package final class DispatcherNode {
         core.assigned(group.partition, epoch: group.epoch)
       }
     }
+    for (ticket, outcome) in outcome.operators {
+      guard let request = operators.take(ticket) else { continue }
+      let (outcome, reply) = Operators.reply(outcome, to: request.id)
+      core.answer(request, outcome, reply)
+    }
+    for (connection, answer) in outcome.answers { send(answer, to: connection, socket) }
     for (connection, assignment) in outcome.assignments { send(assignment, to: connection, socket) }
     for (hello, connection) in outcome.hellos { core.hello(hello, connection: connection, now: now) }
   }
@@ -383,6 +401,17 @@ package final class DispatcherNode {
       try socket.send([FrameKind.assignment.rawValue, FrameKind.version] + bytes)
     } catch {
       logger.warning("an assignment could not be sent: \(error)")
+    }
+  }
+
+  private func send(_ answer: ConfigurationAnswer, to connection: [UInt8], _ socket: borrowing Socket) {
+    do {
+      let frame = try answer.frame()
+      try socket.send(connection, more: true)
+      try socket.send(frame)
+    } catch {
+      // It asks again.
+      logger.info("an answer about \(answer.partition) could not be sent: \(error)")
     }
   }
 
@@ -399,6 +428,23 @@ package final class DispatcherNode {
     }
     core.clearDepartures()
   }
+
+  // MARK: Operators
+
+  private func consider(_ request: DispatcherCore.OperatorRequest, _ core: inout DispatcherCore) {
+    let command = (try? Laris_Request(serializedBytes: request.bytes))?.command
+    switch registry.consider(command) {
+    case .no(let why):
+      let (outcome, reply) = Operators.no(why, to: request.id)
+      core.answer(request, outcome, reply)
+    case .done:
+      let (outcome, reply) = Operators.reply(.done, to: request.id)
+      core.answer(request, outcome, reply)
+    case .order(let order): store.tell(.operators(order, ticket: operators.wait(request)))
+    }
+  }
+
+  private var operators = Operators()
 
   // MARK: Status
 
@@ -419,6 +465,7 @@ package final class DispatcherNode {
     status.name = cluster.name
     status.currency = cluster.currency
     status.replicas = UInt32(cluster.replicas)
+    status.minReplicas = UInt32(cluster.minReplicas)
     status.initialWorkers = UInt32(cluster.initialWorkers)
     status.requestWindowMilliseconds = UInt64(cluster.requestWindowMilliseconds)
     status.now = Clock.wallMilliseconds()

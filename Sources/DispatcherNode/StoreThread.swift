@@ -2,6 +2,7 @@ import Cluster
 import ConfigurationManager
 import Foundation
 import Logging
+import NodeProtocol
 import NodeSupport
 import Synchronization
 
@@ -12,10 +13,16 @@ import Synchronization
 final class StoreThread: Sendable {
   enum Order: Sendable {
     case claim(node: String, folder: String)
-    /// `isControllers`: refused where this dispatcher is not the controller.
-    case change(GroupChange, isControllers: Bool)
+    /// Refused where this dispatcher is not the controller, as what it asks a group for.
+    case change(GroupChange)
     case ask(GroupProposal?, PartitionID, ifEpoch: Epoch)
     case open(PartitionID)
+    /// A member's; `known` is the group as it was seen last.
+    case question(ConfigurationQuestion, from: [UInt8], known: GroupRecord)
+    /// A move has come about.
+    case end(Move)
+    /// An operator's.
+    case operators(OperatorOrder, ticket: Int)
     /// Somebody knows of a later epoch.
     case look
   }
@@ -28,6 +35,11 @@ final class StoreThread: Sendable {
     case opened(PartitionID, Bool)
     /// Groups that changed.
     case seen([GroupRecord])
+    /// To the connection that asked, and what the store was seen to hold.
+    case answered(ConfigurationAnswer, to: [UInt8], GroupRecord?)
+    case operators(OperatorOutcome, ticket: Int)
+    /// What operators want, where it is not what it was.
+    case plans(Plans)
     /// Up to when this dispatcher is the controller, on the steady clock; 0: it is not.
     case controller(until: Int64)
   }
@@ -104,6 +116,9 @@ final class StoreThread: Sendable {
     var unsettled: [PartitionID] = []
     var settleAt: Int64 = 0
     var isAway = false
+    var plans: Plans?
+    /// The objection that was logged last: who asks again and again fills no disk.
+    var objection = ""
 
     init(store: any ConfigurationManager, node: NodeRecord, revision: UInt64) {
       self.store = store
@@ -133,7 +148,8 @@ final class StoreThread: Sendable {
         return (mailbox.orders, mailbox.isStopping)
       }
       if isStopping { break }
-      for order in orders {
+      // Who serves waits for the members' questions.
+      for order in orders.filter(\.isQuestion) + orders.filter({ !$0.isQuestion }) {
         carryOut(order, work)
         if mailbox.withLock({ $0.isStopping }) { break }
         // A lease does not wait for a long list.
@@ -189,6 +205,7 @@ final class StoreThread: Sendable {
   private func noteTrouble(_ why: String, _ work: Work) {
     guard !work.isAway else { return }
     work.isAway = true
+    work.lookAt = min(work.lookAt, SteadyClock.milliseconds() + Self.retryMilliseconds)
     logger.warning("the cluster's configuration is out of reach; what serves goes on: \(why)")
   }
 
@@ -221,6 +238,9 @@ final class StoreThread: Sendable {
     let view = try work.store.groups(since: work.revision)
     work.revision = view.revision
     if !view.groups.isEmpty { report(.seen(view.groups)) }
+    let plans = try work.store.plans()
+    if plans != work.plans { report(.plans(plans)) }
+    work.plans = plans
   }
 
   private func carryOut(_ order: Order, _ work: Work) {
@@ -240,27 +260,121 @@ final class StoreThread: Sendable {
         ? nil : attempt(work) { () throws(ConfigurationError) in try work.store.markOpened(partition) }
       report(.opened(partition, isOpened != nil))
     case .look: work.lookAt = 0
-    case .change(let change, let isControllers):
-      let partition = change.record.partition
-      settled(change.record, of: partition, work, isControllers) { leadership in
-        work.store.change(change, as: leadership)
-      }
+    case .question(let question, let connection, let known):
+      let (outcome, present) = answer(question, known: known, work)
+      let answer = ConfigurationAnswer(
+        number: question.number, partition: question.partition, outcome: outcome)
+      report(.answered(answer, to: connection, present))
+    case .operators(let wanted, let ticket):
+      report(.operators(carryOut(wanted, work), ticket: ticket))
+      work.lookAt = 0
+    case .end(let move):
+      _ =
+        work.isAway
+        ? nil
+        : attempt(work) { () throws(ConfigurationError) in
+          try work.store.setMove(nil, of: move.partition, insteadOf: move)
+        }
+      // Whatever became of it, what is planned is told again.
+      work.plans = nil
+      work.lookAt = min(work.lookAt, SteadyClock.milliseconds() + Self.retryMilliseconds)
+    case .change(let change):
+      settled(change.record.partition, work) { leadership in work.store.change(change, as: leadership) }
     case .ask(let proposal, let partition, let epoch):
-      settled(nil, of: partition, work, true) { leadership in
+      settled(partition, work) { leadership in
         work.store.propose(proposal, to: partition, ifEpoch: epoch, as: leadership)
       }
     }
   }
 
-  private func settled(
-    _ record: GroupRecord?, of partition: PartitionID, _ work: Work, _ isControllers: Bool,
-    _ body: (Leadership?) -> ChangeOutcome
-  ) {
-    let leadership = work.leads
-    guard leadership != nil || !isControllers else { return report(.settled(partition, nil, isMade: false)) }
+  // MARK: Operators
+
+  private func carryOut(_ order: OperatorOrder, _ work: Work) -> OperatorOutcome {
+    guard !work.isAway else { return .notAsked }
+    switch order {
+    case .history(let partition):
+      let changes = attempt(work) { () throws(ConfigurationError) in
+        try work.store.history(of: partition)
+      }
+      return changes.map { .history($0) } ?? .notAsked
+    case .ask(let proposal, let partition, let epoch):
+      switch work.store.propose(proposal, to: partition, ifEpoch: epoch, as: nil) {
+      case .accepted: return .done
+      case .refused, .deposed: return .overtaken
+      case .unknown(let why):
+        noteTrouble(why, work)
+        return .unknown
+      }
+    case .drain(let node, let isDraining):
+      let isSet: Void? = attempt(work) { () throws(ConfigurationError) in
+        try work.store.setDraining(isDraining, node)
+      }
+      return isSet == nil ? .unknown : .done
+    case .move(let move, let present):
+      let planned = attempt(work) { () throws(ConfigurationError) in
+        try work.store.setMove(move, of: move.partition, insteadOf: present)
+      }
+      guard let planned else { return .unknown }
+      return planned == move ? .done : .overtaken
+    }
+  }
+
+  // MARK: Members' questions
+
+  /// - Returns: what a member is told, and what the store was seen to hold.
+  private func answer(
+    _ question: ConfigurationQuestion, known: GroupRecord, _ work: Work
+  ) -> (ConfigurationAnswer.Outcome, GroupRecord?) {
+    guard !work.isAway else { return (.notAsked, nil) }
+    func read() -> GroupRecord? {
+      attempt(work) { () throws(ConfigurationError) in try work.store.group(question.partition) }
+    }
+    guard case .change(let record, let why, let committed) = question.what else {
+      guard let present = read() else { return (.unknown, nil) }
+      return (.read(present), present)
+    }
+    // What was seen last will do, unless it speaks against the change: it may be old.
+    var present = known
+    if objection(to: record, of: present, question) != nil {
+      guard let read = read() else { return (.notAsked, nil) }
+      present = read
+      if let objection = objection(to: record, of: present, question) {
+        if objection != work.objection { logger.warning("a change was refused: \(objection)") }
+        work.objection = objection
+        return (.refused(present), present)
+      }
+    }
+    let change = GroupChange(
+      record, why: why, by: question.life, commitPoint: committed, at: Clock.wallMilliseconds())
+    switch work.store.change(change, as: nil) {
+    case .accepted:
+      var made = record
+      made.isOpened = present.isOpened
+      logger.info(
+        "partition \(record.partition.rawValue): \(why)",
+        metadata: ["epoch": "\(record.epoch.rawValue)", "by": "\(question.node)"])
+      return (.accepted(made), made)
+    case .refused(let present): return (.refused(present), present)
+    case .unknown(let why):
+      noteTrouble(why, work)
+      return (.unknown, nil)
+    case .deposed: return (.unknown, nil)
+    }
+  }
+
+  private func objection(
+    to record: GroupRecord, of present: GroupRecord, _ question: ConfigurationQuestion
+  ) -> String? {
+    present.objection(to: record, by: question.node, question.incarnation)
+  }
+
+  // MARK: The controller
+
+  private func settled(_ partition: PartitionID, _ work: Work, _ body: (Leadership) -> ChangeOutcome) {
+    guard let leadership = work.leads else { return report(.settled(partition, nil, isMade: false)) }
     // It may come back meanwhile; whoever wants this still wants it then.
     guard !work.isAway else { return work.unsettled.append(partition) }
-    switch body(isControllers ? leadership : nil) {
+    switch body(leadership) {
     case .accepted:
       // Whether it is opened, and what it is asked for, is not the change's to say.
       if let present = attempt(work, { () throws(ConfigurationError) in try work.store.group(partition) }) {
@@ -291,4 +405,8 @@ final class StoreThread: Sendable {
     }
     report(.settled(partition, present, isMade: false))
   }
+}
+
+extension StoreThread.Order {
+  fileprivate var isQuestion: Bool { if case .question = self { true } else { false } }
 }

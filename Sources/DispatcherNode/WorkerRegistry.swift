@@ -2,6 +2,7 @@ import Cluster
 import Foundation
 import LarisProtocol
 import Logging
+import NodeProtocol
 import NodeSupport
 import Wire
 
@@ -21,6 +22,8 @@ final class WorkerRegistry {
   struct Outcome {
     var assignments: [(connection: [UInt8], assignment: Laris_Assignment)] = []
     var hellos: [(hello: HelloFrame, connection: [UInt8])] = []
+    var operators: [(ticket: Int, outcome: OperatorOutcome)] = []
+    var answers: [(connection: [UInt8], answer: ConfigurationAnswer)] = []
     var didGroupsChange = false
   }
 
@@ -28,6 +31,8 @@ final class WorkerRegistry {
   private static let silenceMilliseconds: Int64 = 2_000
   /// Names that are taken, so that strangers can't grow the store for ever.
   private static let workersMax = 4_096
+  /// Of members, that wait for the store.
+  private static let questionsMax = 8_192
 
   private let cluster: ClusterRecord
   private let store: StoreThread
@@ -45,6 +50,11 @@ final class WorkerRegistry {
   /// Groups of which a change is under way, and why.
   private var changing: [PartitionID: String] = [:]
   private var lookedAt: Int64 = 0
+  /// What operators want; nil: not known yet.
+  private(set) var plans: Plans?
+  private var questions = 0
+  /// Members wait for the store.
+  var isAsked: Bool { questions > 0 }
   /// Partitions that serve once the store knows that they do.
   private var opening: [PartitionID: (hello: HelloFrame, connection: [UInt8])] = [:]
 
@@ -56,7 +66,9 @@ final class WorkerRegistry {
     self.store = store
     self.node = node
     self.logger = logger
-    controller = Controller(.init(replicas: cluster.replicas, initialWorkers: cluster.initialWorkers))
+    controller = Controller(
+      .init(
+        replicas: cluster.replicas, minReplicas: cluster.minReplicas, initialWorkers: cluster.initialWorkers))
   }
 
   private func isController(now: Int64) -> Bool { now < controllerUntil }
@@ -132,34 +144,66 @@ final class WorkerRegistry {
     assignment.feeBasisPoints = cluster.feeBasisPoints
     assignment.partitionCount = UInt32(cluster.partitions)
     assignment.requestWindowMilliseconds = UInt64(cluster.requestWindowMilliseconds)
-    for group in groups
-    where group.primary == beacon.node && group.incarnation.rawValue == beacon.incarnation {
+    assignment.replicas = UInt32(cluster.replicas)
+    assignment.minReplicas = UInt32(cluster.minReplicas)
+    // Who has left a group is told of it as long as it says that it runs it.
+    let runs = Set(beacon.partitions.map(\.partition))
+    var peers: Set<String> = []
+    for group in groups {
+      let isLearner = group.learner == beacon.node
+      let isMember = group.members.contains(beacon.node)
+      guard isMember || isLearner || runs.contains(UInt32(group.partition.rawValue)) else { continue }
       var row = Laris_PartitionAssignment()
       row.partition = UInt32(group.partition.rawValue)
       row.epoch = group.epoch.rawValue
-      row.mayCreate = !group.isOpened
+      row.mayCreate = isLearner || (isMember && !group.isOpened)
+      row.group = group.message
       assignment.partitions.append(row)
+      peers.formUnion(group.concerned)
+    }
+    peers.remove(beacon.node)
+    let now = Clock.steadyMilliseconds()
+    assignment.peers = peers.sorted().compactMap { name in
+      guard let worker = workers[name] else { return nil }
+      var peer = Laris_Peer()
+      peer.node = name
+      peer.incarnation = worker.beacon.incarnation
+      peer.replication = worker.beacon.replication
+      peer.host = worker.beacon.host
+      peer.lockPath = worker.beacon.lockPath
+      peer.alive = isAlive(worker, now: now)
+      return peer
     }
     return assignment
   }
 
   private func isValid(_ beacon: Laris_Beacon) -> Bool {
     NodeRecord.isName(beacon.node) && beacon.incarnation != 0 && NodeRecord.isName(beacon.folder)
+      && (beacon.zone.isEmpty || NodeRecord.isName(beacon.zone))
+      && beacon.replication.utf8.count <= NodeRecord.addressBytesMax
+      && beacon.host.utf8.count <= NodeRecord.addressBytesMax && beacon.lockPath.utf8.count <= 4_096
   }
 
-  /// Asks for what the controller wants. What needs no controller, any dispatcher asks for.
+  /// Asks for what the controller wants, where this dispatcher is it.
   private func control(now: Int64) {
+    guard let plans else { return }
     let alive = workers.values.filter { isAlive($0, now: now) }.map {
       Controller.Worker(
         node: $0.beacon.node, incarnation: Incarnation($0.beacon.incarnation),
+        zone: $0.beacon.zone.isEmpty ? nil : $0.beacon.zone,
+        isDraining: plans.draining.contains($0.beacon.node),
         holds: Set($0.beacon.partitions.compactMap { UInt16(exactly: $0.partition).map(PartitionID.init) }))
     }
     let isController = isController(now: now)
-    for step in controller.steps(groups: groups, alive: alive, now: now)
+    for move in plans.moves where isController && move.isDone(in: groups[Int(move.partition.rawValue)]) {
+      logger.info("\(move): done")
+      self.plans?.moves.removeAll { $0 == move }
+      store.tell(.end(move))
+    }
+    for step in controller.steps(groups: groups, alive: alive, moves: plans.moves, now: now)
     where changing[step.partition] == nil {
       switch step {
-      case .restart(let record, let why): change(record, why, isControllers: false)
-      case .place(let record, let why) where isController: change(record, why, isControllers: true)
+      case .place(let record, let why) where isController: change(record, why)
       case .ask(let partition, let proposal, let epoch, let why) where isController:
         changing[partition] = why
         store.tell(.ask(proposal, partition, ifEpoch: epoch))
@@ -168,14 +212,19 @@ final class WorkerRegistry {
     }
   }
 
-  private func change(_ record: GroupRecord, _ why: String, isControllers: Bool) {
+  private func change(_ record: GroupRecord, _ why: String) {
     changing[record.partition] = why
     let change = GroupChange(record, why: why, by: node.life, at: Clock.wallMilliseconds())
-    store.tell(.change(change, isControllers: isControllers))
+    store.tell(.change(change))
   }
 
   private func isAlive(_ worker: Worker, now: Int64) -> Bool {
     worker.heardAt > 0 && now - worker.heardAt <= Self.silenceMilliseconds
+  }
+
+  func isKnown(_ node: String) -> Bool { workers[node] != nil }
+  func isAlive(_ node: String) -> Bool {
+    workers[node].map { isAlive($0, now: Clock.steadyMilliseconds()) } ?? false
   }
 
   /// A partition says that it serves: whether the cluster map agrees. Before its first request
@@ -197,6 +246,29 @@ final class WorkerRegistry {
     guard number < groups.count else { return false }
     return groups[number].epoch == hello.epoch && groups[number].primary == hello.node
       && groups[number].incarnation == hello.incarnation
+  }
+
+  /// A partition's replica asks the configuration store something.
+  ///
+  /// - Returns: what it is told at once; nil: the store must speak first.
+  func asked(_ question: ConfigurationQuestion, from connection: [UInt8]) -> ConfigurationAnswer? {
+    let number = Int(question.partition.rawValue)
+    func told(_ outcome: ConfigurationAnswer.Outcome) -> ConfigurationAnswer {
+      ConfigurationAnswer(number: question.number, partition: question.partition, outcome: outcome)
+    }
+    // Rule 18. What this cluster's groups are is none of another's business.
+    guard question.cluster == cluster.id, number < groups.count else {
+      logger.warning(
+        """
+        \(question.node) asks for \(question.partition) of cluster \(question.cluster), and this one is \
+        \(cluster.id) with \(groups.count) partitions
+        """)
+      return told(.refused(nil))
+    }
+    guard questions < Self.questionsMax else { return told(.notAsked) }
+    questions += 1
+    store.tell(.question(question, from: connection, known: groups[number]))
+    return nil
   }
 
   /// Another dispatcher may have seen to a later epoch. A stranger may say so too: it is only looked,
@@ -234,6 +306,12 @@ final class WorkerRegistry {
             metadata: ["epoch": "\(present.epoch.rawValue)"])
         }
         see(present, &outcome, &concerned)
+      case .answered(let answer, let connection, let present):
+        questions -= 1
+        outcome.answers.append((connection, answer))
+        if let present { see(present, &outcome, &concerned) }
+      case .operators(let done, let ticket): outcome.operators.append((ticket, done))
+      case .plans(let known): plans = known
       case .seen(let changed): for group in changed { see(group, &outcome, &concerned) }
       case .opened(let partition, let isOpened):
         guard let waiting = opening.removeValue(forKey: partition), isOpened else { continue }
@@ -252,7 +330,8 @@ final class WorkerRegistry {
   private func see(_ group: GroupRecord, _ outcome: inout Outcome, _ concerned: inout Set<String>) {
     let number = Int(group.partition.rawValue)
     guard number < groups.count, groups[number] != group else { return }
-    concerned.formUnion(group.members)
+    concerned.formUnion(groups[number].concerned)
+    concerned.formUnion(group.concerned)
     groups[number] = group
     outcome.didGroupsChange = true
   }
@@ -266,6 +345,9 @@ final class WorkerRegistry {
       row.startedAt = worker.beacon.startedAt
       row.alive = isAlive(worker, now: now)
       row.lastHeardAt = worker.heardAtWall
+      row.zone = worker.beacon.zone
+      row.draining = plans?.draining.contains(worker.beacon.node) ?? false
+      row.replication = worker.beacon.replication
       status.workers.append(row)
     }
     for group in groups {
@@ -283,9 +365,41 @@ final class WorkerRegistry {
         row.checkpointed = beacon.checkpointed
         row.orders = beacon.orders
         row.replayBytes = beacon.replayBytes
-        row.note = beacon.note
+        row.note = beacon.note.isEmpty && !beacon.active ? beacon.activity : beacon.note
+        row.joinedPercent = UInt32(min(100, beacon.joinedPercent))
+      }
+      row.asked = group.proposal.map { "\($0)" } ?? ""
+      row.members = group.concerned.map { member($0, of: group, isActive: row.active, now: now) }
+      row.inSync = UInt32(row.members.count(where: \.inSync))
+      if let move = plans?[group.partition] {
+        row.move.from = move.source
+        row.move.to = move.target
+        row.move.percent = UInt32(move.perCent(in: group, joined: Int(row.joinedPercent)))
       }
       status.partitions.append(row)
     }
+  }
+
+  private func member(
+    _ node: String, of group: GroupRecord, isActive: Bool, now: Int64
+  ) -> Laris_MemberStatus {
+    var row = Laris_MemberStatus()
+    row.node = node
+    row.role = group.primary == node ? "primary" : group.secondaries.contains(node) ? "secondary" : "learner"
+    guard let worker = workers[node] else { return row }
+    row.alive = isAlive(worker, now: now)
+    let number = UInt32(group.partition.rawValue)
+    guard row.alive, let beacon = worker.beacon.partitions.first(where: { $0.partition == number }) else {
+      return row
+    }
+    row.epoch = beacon.epoch
+    row.last = max(beacon.last, beacon.committed)
+    row.committed = beacon.committed
+    row.activity = beacon.activity
+    row.inSync =
+      group.primary == node
+      ? isActive
+      : row.role == "secondary" && beacon.role == "secondary" && beacon.epoch == group.epoch.rawValue
+    return row
   }
 }

@@ -8,6 +8,8 @@ import WorkerCore
 package struct CheckpointWriter: ~Copyable {
   package struct Written: Sendable {
     package let receipt: Checkpoint.Receipt
+    /// The first entry that is still in the log; nil: there is no log.
+    package let firstInLog: SequenceNumber?
   }
 
   /// Segments of the log that are kept below the checkpoint.
@@ -22,13 +24,14 @@ package struct CheckpointWriter: ~Copyable {
     self.setup = setup
   }
 
+  /// - Parameter mayTrim: nobody needs the log up to here, but for SQLite here.
   /// - Throws: `SQLiteError`: somebody has the file locked, or there is no room, and it may be tried again;
   ///   or the disk failed, and the process must end. `FileError`: the disk failed.
-  package mutating func write(_ checkpoint: Checkpoint) throws -> Written {
+  package mutating func write(_ checkpoint: Checkpoint, mayTrim: SequenceNumber) throws -> Written {
     try writer.write(checkpoint)
     // Before a spare is made, so that it is made of what was trimmed.
-    try ReplicationLog.trim(
-      in: setup.logDirectory, through: writer.durable, tailSegments: Self.tailSegments,
+    let first = try ReplicationLog.trim(
+      in: setup.logDirectory, through: min(writer.durable, mayTrim), tailSegments: Self.tailSegments,
       segmentBytes: setup.segmentBytes, files: setup.files)
     do {
       try ReplicationLog.prepareSpare(
@@ -37,6 +40,6 @@ package struct CheckpointWriter: ~Copyable {
       // The log makes room itself, or says that there is none.
       guard error.isDiskFull else { throw error }
     }
-    return Written(receipt: checkpoint.receipt)
+    return Written(receipt: checkpoint.receipt, firstInLog: first)
   }
 }

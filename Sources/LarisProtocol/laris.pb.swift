@@ -188,6 +188,10 @@ public nonisolated enum Laris_Code: SwiftProtobuf.Enum, Swift.CaseIterable {
 
   /// The disk of the partition is full: reads go on, what is new is not executed.
   case diskFull // = 109
+  case tooFewReplicas // = 110
+
+  /// The cluster's configuration can't be reached now.
+  case configurationAway // = 111
 
   /// The wait ran out after the command was sent on.
   case noAnswerInTime // = 150
@@ -234,6 +238,8 @@ public nonisolated enum Laris_Code: SwiftProtobuf.Enum, Swift.CaseIterable {
     case 107: self = .stopping
     case 108: self = .unknownPartition
     case 109: self = .diskFull
+    case 110: self = .tooFewReplicas
+    case 111: self = .configurationAway
     case 150: self = .noAnswerInTime
     case 151: self = .requestIDTooOld
     default: self = .UNRECOGNIZED(rawValue)
@@ -274,6 +280,8 @@ public nonisolated enum Laris_Code: SwiftProtobuf.Enum, Swift.CaseIterable {
     case .stopping: return 107
     case .unknownPartition: return 108
     case .diskFull: return 109
+    case .tooFewReplicas: return 110
+    case .configurationAway: return 111
     case .noAnswerInTime: return 150
     case .requestIDTooOld: return 151
     case .UNRECOGNIZED(let i): return i
@@ -314,6 +322,8 @@ public nonisolated enum Laris_Code: SwiftProtobuf.Enum, Swift.CaseIterable {
     .stopping,
     .unknownPartition,
     .diskFull,
+    .tooFewReplicas,
+    .configurationAway,
     .noAnswerInTime,
     .requestIDTooOld,
   ]
@@ -777,6 +787,39 @@ public nonisolated struct Laris_Request: Sendable {
     set {command = .auditPartition(newValue)}
   }
 
+  /// Of its operators: DONE says that it is wanted from now on, GetStatus how far it is.
+  public var getGroupHistory: Laris_GetGroupHistory {
+    get {
+      if case .getGroupHistory(let v)? = command {return v}
+      return Laris_GetGroupHistory()
+    }
+    set {command = .getGroupHistory(newValue)}
+  }
+
+  public var switchPrimary: Laris_SwitchPrimary {
+    get {
+      if case .switchPrimary(let v)? = command {return v}
+      return Laris_SwitchPrimary()
+    }
+    set {command = .switchPrimary(newValue)}
+  }
+
+  public var moveReplica: Laris_MoveReplica {
+    get {
+      if case .moveReplica(let v)? = command {return v}
+      return Laris_MoveReplica()
+    }
+    set {command = .moveReplica(newValue)}
+  }
+
+  public var drainWorker: Laris_DrainWorker {
+    get {
+      if case .drainWorker(let v)? = command {return v}
+      return Laris_DrainWorker()
+    }
+    set {command = .drainWorker(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   /// In every command, field 1 is the id it is routed by.
@@ -802,6 +845,11 @@ public nonisolated struct Laris_Request: Sendable {
     /// Of the cluster.
     case getStatus(Laris_GetStatus)
     case auditPartition(Laris_AuditPartition)
+    /// Of its operators: DONE says that it is wanted from now on, GetStatus how far it is.
+    case getGroupHistory(Laris_GetGroupHistory)
+    case switchPrimary(Laris_SwitchPrimary)
+    case moveReplica(Laris_MoveReplica)
+    case drainWorker(Laris_DrainWorker)
 
   }
 
@@ -960,6 +1008,22 @@ public nonisolated struct Laris_Reply: @unchecked Sendable {
     set {_uniqueStorage()._result = .audit(newValue)}
   }
 
+  public var groupHistory: Laris_GroupHistory {
+    get {
+      if case .groupHistory(let v)? = _storage._result {return v}
+      return Laris_GroupHistory()
+    }
+    set {_uniqueStorage()._result = .groupHistory(newValue)}
+  }
+
+  public var noted: Laris_Noted {
+    get {
+      if case .noted(let v)? = _storage._result {return v}
+      return Laris_Noted()
+    }
+    set {_uniqueStorage()._result = .noted(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Result: Equatable, Sendable {
@@ -975,6 +1039,8 @@ public nonisolated struct Laris_Reply: @unchecked Sendable {
     case payment(Laris_Payment)
     case status(Laris_ClusterStatus)
     case audit(Laris_AuditReport)
+    case groupHistory(Laris_GroupHistory)
+    case noted(Laris_Noted)
 
   }
 
@@ -1334,6 +1400,71 @@ public nonisolated struct Laris_GetStatus: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// The changes of a partition's members, the latest 64.
+public nonisolated struct Laris_GetGroupHistory: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var partition: UInt32 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// A secondary is to become the primary.
+public nonisolated struct Laris_SwitchPrimary: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var partition: UInt32 = 0
+
+  public var to: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// A replica is to move to another worker: that one joins, takes over where `from` is the primary, and `from`
+/// leaves.
+public nonisolated struct Laris_MoveReplica: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var partition: UInt32 = 0
+
+  public var from: String = String()
+
+  public var to: String = String()
+
+  /// The way back of a move from `from` to `to`, under way or done.
+  public var undo: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// A worker is to give away all that it has, and gets nothing new.
+public nonisolated struct Laris_DrainWorker: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var node: String = String()
+
+  /// Not any more.
+  public var undo: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1781,6 +1912,12 @@ public nonisolated struct Laris_ClusterStatus: @unchecked Sendable {
     set {_uniqueStorage()._requestWindowMilliseconds = newValue}
   }
 
+  /// On how many replicas a command is durable before it is answered.
+  public var minReplicas: UInt32 {
+    get {_storage._minReplicas}
+    set {_uniqueStorage()._minReplicas = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1841,43 +1978,222 @@ public nonisolated struct Laris_WorkerStatus: Sendable {
 
   public var lastHeardAt: Int64 = 0
 
+  public var zone: String = String()
+
+  /// It gives away what it has.
+  public var draining: Bool = false
+
+  /// Where other workers reach it.
+  public var replication: String = String()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 }
 
-public nonisolated struct Laris_PartitionStatus: Sendable {
+public nonisolated struct Laris_PartitionStatus: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var partition: UInt32 {
+    get {_storage._partition}
+    set {_uniqueStorage()._partition = newValue}
+  }
+
+  public var epoch: UInt64 {
+    get {_storage._epoch}
+    set {_uniqueStorage()._epoch = newValue}
+  }
+
+  public var primary: String {
+    get {_storage._primary}
+    set {_uniqueStorage()._primary = newValue}
+  }
+
+  /// Serving now.
+  public var active: Bool {
+    get {_storage._active}
+    set {_uniqueStorage()._active = newValue}
+  }
+
+  /// Sequence numbers: last logged and synced (the commit point), and checkpointed into SQLite.
+  public var committed: UInt64 {
+    get {_storage._committed}
+    set {_uniqueStorage()._committed = newValue}
+  }
+
+  public var checkpointed: UInt64 {
+    get {_storage._checkpointed}
+    set {_uniqueStorage()._checkpointed = newValue}
+  }
+
+  /// Orders placed on it.
+  public var orders: UInt64 {
+    get {_storage._orders}
+    set {_uniqueStorage()._orders = newValue}
+  }
+
+  /// In the dispatcher: requests waiting, and sent but not answered.
+  public var waiting: UInt32 {
+    get {_storage._waiting}
+    set {_uniqueStorage()._waiting = newValue}
+  }
+
+  public var inFlight: UInt32 {
+    get {_storage._inFlight}
+    set {_uniqueStorage()._inFlight = newValue}
+  }
+
+  /// Bytes that a restart would replay.
+  public var replayBytes: UInt64 {
+    get {_storage._replayBytes}
+    set {_uniqueStorage()._replayBytes = newValue}
+  }
+
+  /// What it does while it is not active.
+  public var note: String {
+    get {_storage._note}
+    set {_uniqueStorage()._note = newValue}
+  }
+
+  /// The primary first, and last who is to join.
+  public var members: [Laris_MemberStatus] {
+    get {_storage._members}
+    set {_uniqueStorage()._members = newValue}
+  }
+
+  /// Members, the primary among them, that follow in this epoch.
+  public var inSync: UInt32 {
+    get {_storage._inSync}
+    set {_uniqueStorage()._inSync = newValue}
+  }
+
+  /// What the primary is asked for: "join worker-4". May be empty.
+  public var asked: String {
+    get {_storage._asked}
+    set {_uniqueStorage()._asked = newValue}
+  }
+
+  /// How much of the log who is to join has, 0 to 100.
+  public var joinedPercent: UInt32 {
+    get {_storage._joinedPercent}
+    set {_uniqueStorage()._joinedPercent = newValue}
+  }
+
+  /// Absent: nothing moves.
+  public var move: Laris_MoveStatus {
+    get {_storage._move ?? Laris_MoveStatus()}
+    set {_uniqueStorage()._move = newValue}
+  }
+  /// Returns true if `move` has been explicitly set.
+  public var hasMove: Bool {_storage._move != nil}
+  /// Clears the value of `move`. Subsequent reads from it will return its default value.
+  public mutating func clearMove() {_uniqueStorage()._move = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// As the worker itself says.
+public nonisolated struct Laris_MemberStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var node: String = String()
+
+  /// "primary", "secondary", "learner" or "inactive".
+  public var role: String = String()
+
+  public var alive: Bool = false
+
+  public var inSync: Bool = false
+
+  public var epoch: UInt64 = 0
+
+  /// Sequence numbers: the last of its log, and what it knows to be committed.
+  public var last: UInt64 = 0
+
+  public var committed: UInt64 = 0
+
+  public var activity: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Laris_MoveStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var from: String = String()
+
+  public var to: String = String()
+
+  public var percent: UInt32 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Laris_GroupHistory: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   public var partition: UInt32 = 0
 
+  /// The oldest first.
+  public var changes: [Laris_GroupChange] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Laris_GroupChange: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
   public var epoch: UInt64 = 0
 
   public var primary: String = String()
 
-  /// Serving now.
-  public var active: Bool = false
+  public var incarnation: UInt64 = 0
 
-  /// Sequence numbers: last logged and synced (the commit point), and checkpointed into SQLite.
+  public var secondaries: [String] = []
+
+  /// What was asked of the primary from then on.
+  public var asked: String = String()
+
+  public var at: Int64 = 0
+
+  /// Whose process: NAME@INCARNATION.
+  public var by: String = String()
+
+  public var why: String = String()
+
+  /// What that process knew to be committed; 0: nothing.
   public var committed: UInt64 = 0
 
-  public var checkpointed: UInt64 = 0
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  /// Orders placed on it.
-  public var orders: UInt64 = 0
+  public init() {}
+}
 
-  /// In the dispatcher: requests waiting, and sent but not answered.
-  public var waiting: UInt32 = 0
-
-  public var inFlight: UInt32 = 0
-
-  /// Bytes that a restart would replay.
-  public var replayBytes: UInt64 = 0
-
-  /// What it does while it is not active.
-  public var note: String = String()
+/// What an operator wants is kept, and will be carried out.
+public nonisolated struct Laris_Noted: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1958,7 +2274,7 @@ nonisolated extension Laris_Outcome: SwiftProtobuf._ProtoNameProviding {
 }
 
 nonisolated extension Laris_Code: SwiftProtobuf._ProtoNameProviding {
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0OK\0\u{1}INVALID_ARGUMENT\0\u{1}UNKNOWN_SHOP\0\u{1}SHOP_SUSPENDED\0\u{1}UNKNOWN_SKU\0\u{1}AMOUNT_OVERFLOW\0\u{1}OUT_OF_STOCK\0\u{1}UNKNOWN_ORDER\0\u{1}UNKNOWN_PAYMENT\0\u{1}SHOP_EXISTS\0\u{1}REFERENCE_REUSED\0\u{1}NOT_PAID\0\u{1}ALREADY_SHIPPED\0\u{1}NOT_SHIPPED\0\u{1}NOT_DELIVERED\0\u{1}ORDER_CANCELLED\0\u{1}ALREADY_DELIVERED\0\u{1}ALREADY_COMPLETED\0\u{1}CANCEL_NOT_ALLOWED\0\u{1}STOCK_NEGATIVE\0\u{1}REQUEST_SEALED\0\u{1}UNKNOWN_REQUEST\0\u{2}O\u{1}BUSY\0\u{1}DEADLINE_PASSED\0\u{1}NO_PRIMARY\0\u{1}TOO_LARGE\0\u{1}MALFORMED\0\u{1}REQUEST_ID_REUSED\0\u{1}REQUEST_ID_INVALID\0\u{1}STOPPING\0\u{1}UNKNOWN_PARTITION\0\u{1}DISK_FULL\0\u{2})NO_ANSWER_IN_TIME\0\u{1}REQUEST_ID_TOO_OLD\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0OK\0\u{1}INVALID_ARGUMENT\0\u{1}UNKNOWN_SHOP\0\u{1}SHOP_SUSPENDED\0\u{1}UNKNOWN_SKU\0\u{1}AMOUNT_OVERFLOW\0\u{1}OUT_OF_STOCK\0\u{1}UNKNOWN_ORDER\0\u{1}UNKNOWN_PAYMENT\0\u{1}SHOP_EXISTS\0\u{1}REFERENCE_REUSED\0\u{1}NOT_PAID\0\u{1}ALREADY_SHIPPED\0\u{1}NOT_SHIPPED\0\u{1}NOT_DELIVERED\0\u{1}ORDER_CANCELLED\0\u{1}ALREADY_DELIVERED\0\u{1}ALREADY_COMPLETED\0\u{1}CANCEL_NOT_ALLOWED\0\u{1}STOCK_NEGATIVE\0\u{1}REQUEST_SEALED\0\u{1}UNKNOWN_REQUEST\0\u{2}O\u{1}BUSY\0\u{1}DEADLINE_PASSED\0\u{1}NO_PRIMARY\0\u{1}TOO_LARGE\0\u{1}MALFORMED\0\u{1}REQUEST_ID_REUSED\0\u{1}REQUEST_ID_INVALID\0\u{1}STOPPING\0\u{1}UNKNOWN_PARTITION\0\u{1}DISK_FULL\0\u{1}TOO_FEW_REPLICAS\0\u{1}CONFIGURATION_AWAY\0\u{2}'NO_ANSWER_IN_TIME\0\u{1}REQUEST_ID_TOO_OLD\0")
 }
 
 nonisolated extension Laris_Origin: SwiftProtobuf._ProtoNameProviding {
@@ -1987,7 +2303,7 @@ nonisolated extension Laris_ShopStatus: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension Laris_Request: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Request"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}request_id\0\u{1}channel\0\u{3}deadline_milliseconds\0\u{3}place_order\0\u{3}settle_payment\0\u{3}adjust_stock\0\u{3}put_sku\0\u{3}cancel_order\0\u{3}ship_order\0\u{3}deliver_order\0\u{3}complete_order\0\u{3}register_shop\0\u{2}\u{2}resolve\0\u{4}\u{12}get_order\0\u{3}get_sku\0\u{3}get_shop\0\u{3}get_payment\0\u{3}get_request\0\u{4}\u{c}get_status\0\u{3}audit_partition\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}request_id\0\u{1}channel\0\u{3}deadline_milliseconds\0\u{3}place_order\0\u{3}settle_payment\0\u{3}adjust_stock\0\u{3}put_sku\0\u{3}cancel_order\0\u{3}ship_order\0\u{3}deliver_order\0\u{3}complete_order\0\u{3}register_shop\0\u{2}\u{2}resolve\0\u{4}\u{12}get_order\0\u{3}get_sku\0\u{3}get_shop\0\u{3}get_payment\0\u{3}get_request\0\u{4}\u{c}get_status\0\u{3}audit_partition\0\u{3}get_group_history\0\u{3}switch_primary\0\u{3}move_replica\0\u{3}drain_worker\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2219,6 +2535,58 @@ nonisolated extension Laris_Request: SwiftProtobuf.Message, SwiftProtobuf._Messa
           self.command = .auditPartition(v)
         }
       }()
+      case 50: try {
+        var v: Laris_GetGroupHistory?
+        var hadOneofValue = false
+        if let current = self.command {
+          hadOneofValue = true
+          if case .getGroupHistory(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.command = .getGroupHistory(v)
+        }
+      }()
+      case 51: try {
+        var v: Laris_SwitchPrimary?
+        var hadOneofValue = false
+        if let current = self.command {
+          hadOneofValue = true
+          if case .switchPrimary(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.command = .switchPrimary(v)
+        }
+      }()
+      case 52: try {
+        var v: Laris_MoveReplica?
+        var hadOneofValue = false
+        if let current = self.command {
+          hadOneofValue = true
+          if case .moveReplica(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.command = .moveReplica(v)
+        }
+      }()
+      case 53: try {
+        var v: Laris_DrainWorker?
+        var hadOneofValue = false
+        if let current = self.command {
+          hadOneofValue = true
+          if case .drainWorker(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.command = .drainWorker(v)
+        }
+      }()
       default: break
       }
     }
@@ -2307,6 +2675,22 @@ nonisolated extension Laris_Request: SwiftProtobuf.Message, SwiftProtobuf._Messa
       guard case .auditPartition(let v)? = self.command else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 49)
     }()
+    case .getGroupHistory?: try {
+      guard case .getGroupHistory(let v)? = self.command else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 50)
+    }()
+    case .switchPrimary?: try {
+      guard case .switchPrimary(let v)? = self.command else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 51)
+    }()
+    case .moveReplica?: try {
+      guard case .moveReplica(let v)? = self.command else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 52)
+    }()
+    case .drainWorker?: try {
+      guard case .drainWorker(let v)? = self.command else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 53)
+    }()
     case nil: break
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -2324,7 +2708,7 @@ nonisolated extension Laris_Request: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension Laris_Reply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Reply"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}request_id\0\u{1}outcome\0\u{1}code\0\u{1}message\0\u{3}message_indonesian\0\u{1}next\0\u{3}retry_after_milliseconds\0\u{1}lines\0\u{3}order_placed\0\u{3}payment_settled\0\u{3}order_changed\0\u{3}stock_changed\0\u{3}shop_registered\0\u{1}resolved\0\u{2}\u{12}order\0\u{1}sku\0\u{1}shop\0\u{1}payment\0\u{2}\u{d}status\0\u{1}audit\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}request_id\0\u{1}outcome\0\u{1}code\0\u{1}message\0\u{3}message_indonesian\0\u{1}next\0\u{3}retry_after_milliseconds\0\u{1}lines\0\u{3}order_placed\0\u{3}payment_settled\0\u{3}order_changed\0\u{3}stock_changed\0\u{3}shop_registered\0\u{1}resolved\0\u{2}\u{12}order\0\u{1}sku\0\u{1}shop\0\u{1}payment\0\u{2}\u{d}status\0\u{1}audit\0\u{3}group_history\0\u{1}noted\0")
 
   fileprivate class _StorageClass {
     var _requestID: Data = Data()
@@ -2537,6 +2921,32 @@ nonisolated extension Laris_Reply: SwiftProtobuf.Message, SwiftProtobuf._Message
             _storage._result = .audit(v)
           }
         }()
+        case 50: try {
+          var v: Laris_GroupHistory?
+          var hadOneofValue = false
+          if let current = _storage._result {
+            hadOneofValue = true
+            if case .groupHistory(let m) = current {v = m}
+          }
+          try decoder.decodeSingularMessageField(value: &v)
+          if let v = v {
+            if hadOneofValue {try decoder.handleConflictingOneOf()}
+            _storage._result = .groupHistory(v)
+          }
+        }()
+        case 51: try {
+          var v: Laris_Noted?
+          var hadOneofValue = false
+          if let current = _storage._result {
+            hadOneofValue = true
+            if case .noted(let m) = current {v = m}
+          }
+          try decoder.decodeSingularMessageField(value: &v)
+          if let v = v {
+            if hadOneofValue {try decoder.handleConflictingOneOf()}
+            _storage._result = .noted(v)
+          }
+        }()
         default: break
         }
       }
@@ -2621,6 +3031,14 @@ nonisolated extension Laris_Reply: SwiftProtobuf.Message, SwiftProtobuf._Message
       case .audit?: try {
         guard case .audit(let v)? = _storage._result else { preconditionFailure() }
         try visitor.visitSingularMessageField(value: v, fieldNumber: 49)
+      }()
+      case .groupHistory?: try {
+        guard case .groupHistory(let v)? = _storage._result else { preconditionFailure() }
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 50)
+      }()
+      case .noted?: try {
+        guard case .noted(let v)? = _storage._result else { preconditionFailure() }
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 51)
       }()
       case nil: break
       }
@@ -3346,6 +3764,151 @@ nonisolated extension Laris_GetStatus: SwiftProtobuf.Message, SwiftProtobuf._Mes
   }
 
   public static func ==(lhs: Laris_GetStatus, rhs: Laris_GetStatus) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_GetGroupHistory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".GetGroupHistory"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.partition) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.partition != 0 {
+      try visitor.visitSingularUInt32Field(value: self.partition, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_GetGroupHistory, rhs: Laris_GetGroupHistory) -> Bool {
+    if lhs.partition != rhs.partition {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_SwitchPrimary: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".SwitchPrimary"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}to\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.partition) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.to) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.partition != 0 {
+      try visitor.visitSingularUInt32Field(value: self.partition, fieldNumber: 1)
+    }
+    if !self.to.isEmpty {
+      try visitor.visitSingularStringField(value: self.to, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_SwitchPrimary, rhs: Laris_SwitchPrimary) -> Bool {
+    if lhs.partition != rhs.partition {return false}
+    if lhs.to != rhs.to {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_MoveReplica: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".MoveReplica"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}from\0\u{1}to\0\u{1}undo\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.partition) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.from) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.to) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.undo) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.partition != 0 {
+      try visitor.visitSingularUInt32Field(value: self.partition, fieldNumber: 1)
+    }
+    if !self.from.isEmpty {
+      try visitor.visitSingularStringField(value: self.from, fieldNumber: 2)
+    }
+    if !self.to.isEmpty {
+      try visitor.visitSingularStringField(value: self.to, fieldNumber: 3)
+    }
+    if self.undo != false {
+      try visitor.visitSingularBoolField(value: self.undo, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_MoveReplica, rhs: Laris_MoveReplica) -> Bool {
+    if lhs.partition != rhs.partition {return false}
+    if lhs.from != rhs.from {return false}
+    if lhs.to != rhs.to {return false}
+    if lhs.undo != rhs.undo {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_DrainWorker: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".DrainWorker"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}undo\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.undo) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 1)
+    }
+    if self.undo != false {
+      try visitor.visitSingularBoolField(value: self.undo, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_DrainWorker, rhs: Laris_DrainWorker) -> Bool {
+    if lhs.node != rhs.node {return false}
+    if lhs.undo != rhs.undo {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4166,7 +4729,7 @@ nonisolated extension Laris_Payment: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension Laris_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ClusterStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cluster_id\0\u{1}name\0\u{1}currency\0\u{1}replicas\0\u{1}now\0\u{1}dispatcher\0\u{1}workers\0\u{1}partitions\0\u{3}initial_workers\0\u{3}request_window_milliseconds\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cluster_id\0\u{1}name\0\u{1}currency\0\u{1}replicas\0\u{1}now\0\u{1}dispatcher\0\u{1}workers\0\u{1}partitions\0\u{3}initial_workers\0\u{3}request_window_milliseconds\0\u{3}min_replicas\0")
 
   fileprivate class _StorageClass {
     var _clusterID: String = String()
@@ -4179,6 +4742,7 @@ nonisolated extension Laris_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf.
     var _partitions: [Laris_PartitionStatus] = []
     var _initialWorkers: UInt32 = 0
     var _requestWindowMilliseconds: UInt64 = 0
+    var _minReplicas: UInt32 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -4199,6 +4763,7 @@ nonisolated extension Laris_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf.
       _partitions = source._partitions
       _initialWorkers = source._initialWorkers
       _requestWindowMilliseconds = source._requestWindowMilliseconds
+      _minReplicas = source._minReplicas
     }
   }
 
@@ -4227,6 +4792,7 @@ nonisolated extension Laris_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf.
         case 8: try { try decoder.decodeRepeatedMessageField(value: &_storage._partitions) }()
         case 9: try { try decoder.decodeSingularUInt32Field(value: &_storage._initialWorkers) }()
         case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._requestWindowMilliseconds) }()
+        case 11: try { try decoder.decodeSingularUInt32Field(value: &_storage._minReplicas) }()
         default: break
         }
       }
@@ -4269,6 +4835,9 @@ nonisolated extension Laris_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf.
       if _storage._requestWindowMilliseconds != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._requestWindowMilliseconds, fieldNumber: 10)
       }
+      if _storage._minReplicas != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._minReplicas, fieldNumber: 11)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -4288,6 +4857,7 @@ nonisolated extension Laris_ClusterStatus: SwiftProtobuf.Message, SwiftProtobuf.
         if _storage._partitions != rhs_storage._partitions {return false}
         if _storage._initialWorkers != rhs_storage._initialWorkers {return false}
         if _storage._requestWindowMilliseconds != rhs_storage._requestWindowMilliseconds {return false}
+        if _storage._minReplicas != rhs_storage._minReplicas {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -4379,7 +4949,7 @@ nonisolated extension Laris_DispatcherStatus: SwiftProtobuf.Message, SwiftProtob
 
 nonisolated extension Laris_WorkerStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".WorkerStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}incarnation\0\u{1}pid\0\u{3}started_at\0\u{1}alive\0\u{3}last_heard_at\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}incarnation\0\u{1}pid\0\u{3}started_at\0\u{1}alive\0\u{3}last_heard_at\0\u{1}zone\0\u{1}draining\0\u{1}replication\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4393,6 +4963,9 @@ nonisolated extension Laris_WorkerStatus: SwiftProtobuf.Message, SwiftProtobuf._
       case 4: try { try decoder.decodeSingularInt64Field(value: &self.startedAt) }()
       case 5: try { try decoder.decodeSingularBoolField(value: &self.alive) }()
       case 6: try { try decoder.decodeSingularInt64Field(value: &self.lastHeardAt) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.zone) }()
+      case 8: try { try decoder.decodeSingularBoolField(value: &self.draining) }()
+      case 9: try { try decoder.decodeSingularStringField(value: &self.replication) }()
       default: break
       }
     }
@@ -4417,6 +4990,15 @@ nonisolated extension Laris_WorkerStatus: SwiftProtobuf.Message, SwiftProtobuf._
     if self.lastHeardAt != 0 {
       try visitor.visitSingularInt64Field(value: self.lastHeardAt, fieldNumber: 6)
     }
+    if !self.zone.isEmpty {
+      try visitor.visitSingularStringField(value: self.zone, fieldNumber: 7)
+    }
+    if self.draining != false {
+      try visitor.visitSingularBoolField(value: self.draining, fieldNumber: 8)
+    }
+    if !self.replication.isEmpty {
+      try visitor.visitSingularStringField(value: self.replication, fieldNumber: 9)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -4427,6 +5009,9 @@ nonisolated extension Laris_WorkerStatus: SwiftProtobuf.Message, SwiftProtobuf._
     if lhs.startedAt != rhs.startedAt {return false}
     if lhs.alive != rhs.alive {return false}
     if lhs.lastHeardAt != rhs.lastHeardAt {return false}
+    if lhs.zone != rhs.zone {return false}
+    if lhs.draining != rhs.draining {return false}
+    if lhs.replication != rhs.replication {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4434,7 +5019,287 @@ nonisolated extension Laris_WorkerStatus: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension Laris_PartitionStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PartitionStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{1}primary\0\u{1}active\0\u{1}committed\0\u{1}checkpointed\0\u{1}orders\0\u{1}waiting\0\u{3}in_flight\0\u{3}replay_bytes\0\u{1}note\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{1}primary\0\u{1}active\0\u{1}committed\0\u{1}checkpointed\0\u{1}orders\0\u{1}waiting\0\u{3}in_flight\0\u{3}replay_bytes\0\u{1}note\0\u{1}members\0\u{3}in_sync\0\u{1}asked\0\u{3}joined_percent\0\u{1}move\0")
+
+  fileprivate class _StorageClass {
+    var _partition: UInt32 = 0
+    var _epoch: UInt64 = 0
+    var _primary: String = String()
+    var _active: Bool = false
+    var _committed: UInt64 = 0
+    var _checkpointed: UInt64 = 0
+    var _orders: UInt64 = 0
+    var _waiting: UInt32 = 0
+    var _inFlight: UInt32 = 0
+    var _replayBytes: UInt64 = 0
+    var _note: String = String()
+    var _members: [Laris_MemberStatus] = []
+    var _inSync: UInt32 = 0
+    var _asked: String = String()
+    var _joinedPercent: UInt32 = 0
+    var _move: Laris_MoveStatus? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _partition = source._partition
+      _epoch = source._epoch
+      _primary = source._primary
+      _active = source._active
+      _committed = source._committed
+      _checkpointed = source._checkpointed
+      _orders = source._orders
+      _waiting = source._waiting
+      _inFlight = source._inFlight
+      _replayBytes = source._replayBytes
+      _note = source._note
+      _members = source._members
+      _inSync = source._inSync
+      _asked = source._asked
+      _joinedPercent = source._joinedPercent
+      _move = source._move
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularUInt32Field(value: &_storage._partition) }()
+        case 2: try { try decoder.decodeSingularUInt64Field(value: &_storage._epoch) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._primary) }()
+        case 4: try { try decoder.decodeSingularBoolField(value: &_storage._active) }()
+        case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._committed) }()
+        case 6: try { try decoder.decodeSingularUInt64Field(value: &_storage._checkpointed) }()
+        case 7: try { try decoder.decodeSingularUInt64Field(value: &_storage._orders) }()
+        case 8: try { try decoder.decodeSingularUInt32Field(value: &_storage._waiting) }()
+        case 9: try { try decoder.decodeSingularUInt32Field(value: &_storage._inFlight) }()
+        case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._replayBytes) }()
+        case 11: try { try decoder.decodeSingularStringField(value: &_storage._note) }()
+        case 12: try { try decoder.decodeRepeatedMessageField(value: &_storage._members) }()
+        case 13: try { try decoder.decodeSingularUInt32Field(value: &_storage._inSync) }()
+        case 14: try { try decoder.decodeSingularStringField(value: &_storage._asked) }()
+        case 15: try { try decoder.decodeSingularUInt32Field(value: &_storage._joinedPercent) }()
+        case 16: try { try decoder.decodeSingularMessageField(value: &_storage._move) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if _storage._partition != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._partition, fieldNumber: 1)
+      }
+      if _storage._epoch != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._epoch, fieldNumber: 2)
+      }
+      if !_storage._primary.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._primary, fieldNumber: 3)
+      }
+      if _storage._active != false {
+        try visitor.visitSingularBoolField(value: _storage._active, fieldNumber: 4)
+      }
+      if _storage._committed != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._committed, fieldNumber: 5)
+      }
+      if _storage._checkpointed != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._checkpointed, fieldNumber: 6)
+      }
+      if _storage._orders != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._orders, fieldNumber: 7)
+      }
+      if _storage._waiting != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._waiting, fieldNumber: 8)
+      }
+      if _storage._inFlight != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._inFlight, fieldNumber: 9)
+      }
+      if _storage._replayBytes != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._replayBytes, fieldNumber: 10)
+      }
+      if !_storage._note.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._note, fieldNumber: 11)
+      }
+      if !_storage._members.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._members, fieldNumber: 12)
+      }
+      if _storage._inSync != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._inSync, fieldNumber: 13)
+      }
+      if !_storage._asked.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._asked, fieldNumber: 14)
+      }
+      if _storage._joinedPercent != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._joinedPercent, fieldNumber: 15)
+      }
+      try { if let v = _storage._move {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 16)
+      } }()
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_PartitionStatus, rhs: Laris_PartitionStatus) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._partition != rhs_storage._partition {return false}
+        if _storage._epoch != rhs_storage._epoch {return false}
+        if _storage._primary != rhs_storage._primary {return false}
+        if _storage._active != rhs_storage._active {return false}
+        if _storage._committed != rhs_storage._committed {return false}
+        if _storage._checkpointed != rhs_storage._checkpointed {return false}
+        if _storage._orders != rhs_storage._orders {return false}
+        if _storage._waiting != rhs_storage._waiting {return false}
+        if _storage._inFlight != rhs_storage._inFlight {return false}
+        if _storage._replayBytes != rhs_storage._replayBytes {return false}
+        if _storage._note != rhs_storage._note {return false}
+        if _storage._members != rhs_storage._members {return false}
+        if _storage._inSync != rhs_storage._inSync {return false}
+        if _storage._asked != rhs_storage._asked {return false}
+        if _storage._joinedPercent != rhs_storage._joinedPercent {return false}
+        if _storage._move != rhs_storage._move {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_MemberStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".MemberStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}role\0\u{1}alive\0\u{3}in_sync\0\u{1}epoch\0\u{1}last\0\u{1}committed\0\u{1}activity\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.role) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.alive) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.inSync) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.last) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.committed) }()
+      case 8: try { try decoder.decodeSingularStringField(value: &self.activity) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 1)
+    }
+    if !self.role.isEmpty {
+      try visitor.visitSingularStringField(value: self.role, fieldNumber: 2)
+    }
+    if self.alive != false {
+      try visitor.visitSingularBoolField(value: self.alive, fieldNumber: 3)
+    }
+    if self.inSync != false {
+      try visitor.visitSingularBoolField(value: self.inSync, fieldNumber: 4)
+    }
+    if self.epoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 5)
+    }
+    if self.last != 0 {
+      try visitor.visitSingularUInt64Field(value: self.last, fieldNumber: 6)
+    }
+    if self.committed != 0 {
+      try visitor.visitSingularUInt64Field(value: self.committed, fieldNumber: 7)
+    }
+    if !self.activity.isEmpty {
+      try visitor.visitSingularStringField(value: self.activity, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_MemberStatus, rhs: Laris_MemberStatus) -> Bool {
+    if lhs.node != rhs.node {return false}
+    if lhs.role != rhs.role {return false}
+    if lhs.alive != rhs.alive {return false}
+    if lhs.inSync != rhs.inSync {return false}
+    if lhs.epoch != rhs.epoch {return false}
+    if lhs.last != rhs.last {return false}
+    if lhs.committed != rhs.committed {return false}
+    if lhs.activity != rhs.activity {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_MoveStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".MoveStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}from\0\u{1}to\0\u{1}percent\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.from) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.to) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.percent) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.from.isEmpty {
+      try visitor.visitSingularStringField(value: self.from, fieldNumber: 1)
+    }
+    if !self.to.isEmpty {
+      try visitor.visitSingularStringField(value: self.to, fieldNumber: 2)
+    }
+    if self.percent != 0 {
+      try visitor.visitSingularUInt32Field(value: self.percent, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_MoveStatus, rhs: Laris_MoveStatus) -> Bool {
+    if lhs.from != rhs.from {return false}
+    if lhs.to != rhs.to {return false}
+    if lhs.percent != rhs.percent {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_GroupHistory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".GroupHistory"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}changes\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4443,16 +5308,7 @@ nonisolated extension Laris_PartitionStatus: SwiftProtobuf.Message, SwiftProtobu
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularUInt32Field(value: &self.partition) }()
-      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.primary) }()
-      case 4: try { try decoder.decodeSingularBoolField(value: &self.active) }()
-      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.committed) }()
-      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.checkpointed) }()
-      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.orders) }()
-      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.waiting) }()
-      case 9: try { try decoder.decodeSingularUInt32Field(value: &self.inFlight) }()
-      case 10: try { try decoder.decodeSingularUInt64Field(value: &self.replayBytes) }()
-      case 11: try { try decoder.decodeSingularStringField(value: &self.note) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.changes) }()
       default: break
       }
     }
@@ -4462,51 +5318,104 @@ nonisolated extension Laris_PartitionStatus: SwiftProtobuf.Message, SwiftProtobu
     if self.partition != 0 {
       try visitor.visitSingularUInt32Field(value: self.partition, fieldNumber: 1)
     }
-    if self.epoch != 0 {
-      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 2)
-    }
-    if !self.primary.isEmpty {
-      try visitor.visitSingularStringField(value: self.primary, fieldNumber: 3)
-    }
-    if self.active != false {
-      try visitor.visitSingularBoolField(value: self.active, fieldNumber: 4)
-    }
-    if self.committed != 0 {
-      try visitor.visitSingularUInt64Field(value: self.committed, fieldNumber: 5)
-    }
-    if self.checkpointed != 0 {
-      try visitor.visitSingularUInt64Field(value: self.checkpointed, fieldNumber: 6)
-    }
-    if self.orders != 0 {
-      try visitor.visitSingularUInt64Field(value: self.orders, fieldNumber: 7)
-    }
-    if self.waiting != 0 {
-      try visitor.visitSingularUInt32Field(value: self.waiting, fieldNumber: 8)
-    }
-    if self.inFlight != 0 {
-      try visitor.visitSingularUInt32Field(value: self.inFlight, fieldNumber: 9)
-    }
-    if self.replayBytes != 0 {
-      try visitor.visitSingularUInt64Field(value: self.replayBytes, fieldNumber: 10)
-    }
-    if !self.note.isEmpty {
-      try visitor.visitSingularStringField(value: self.note, fieldNumber: 11)
+    if !self.changes.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.changes, fieldNumber: 2)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  public static func ==(lhs: Laris_PartitionStatus, rhs: Laris_PartitionStatus) -> Bool {
+  public static func ==(lhs: Laris_GroupHistory, rhs: Laris_GroupHistory) -> Bool {
     if lhs.partition != rhs.partition {return false}
+    if lhs.changes != rhs.changes {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_GroupChange: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".GroupChange"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}epoch\0\u{1}primary\0\u{1}incarnation\0\u{1}secondaries\0\u{1}asked\0\u{1}at\0\u{1}by\0\u{1}why\0\u{1}committed\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.primary) }()
+      case 3: try { try decoder.decodeSingularFixed64Field(value: &self.incarnation) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.secondaries) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.asked) }()
+      case 6: try { try decoder.decodeSingularInt64Field(value: &self.at) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.by) }()
+      case 8: try { try decoder.decodeSingularStringField(value: &self.why) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.committed) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.epoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 1)
+    }
+    if !self.primary.isEmpty {
+      try visitor.visitSingularStringField(value: self.primary, fieldNumber: 2)
+    }
+    if self.incarnation != 0 {
+      try visitor.visitSingularFixed64Field(value: self.incarnation, fieldNumber: 3)
+    }
+    if !self.secondaries.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.secondaries, fieldNumber: 4)
+    }
+    if !self.asked.isEmpty {
+      try visitor.visitSingularStringField(value: self.asked, fieldNumber: 5)
+    }
+    if self.at != 0 {
+      try visitor.visitSingularInt64Field(value: self.at, fieldNumber: 6)
+    }
+    if !self.by.isEmpty {
+      try visitor.visitSingularStringField(value: self.by, fieldNumber: 7)
+    }
+    if !self.why.isEmpty {
+      try visitor.visitSingularStringField(value: self.why, fieldNumber: 8)
+    }
+    if self.committed != 0 {
+      try visitor.visitSingularUInt64Field(value: self.committed, fieldNumber: 9)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_GroupChange, rhs: Laris_GroupChange) -> Bool {
     if lhs.epoch != rhs.epoch {return false}
     if lhs.primary != rhs.primary {return false}
-    if lhs.active != rhs.active {return false}
+    if lhs.incarnation != rhs.incarnation {return false}
+    if lhs.secondaries != rhs.secondaries {return false}
+    if lhs.asked != rhs.asked {return false}
+    if lhs.at != rhs.at {return false}
+    if lhs.by != rhs.by {return false}
+    if lhs.why != rhs.why {return false}
     if lhs.committed != rhs.committed {return false}
-    if lhs.checkpointed != rhs.checkpointed {return false}
-    if lhs.orders != rhs.orders {return false}
-    if lhs.waiting != rhs.waiting {return false}
-    if lhs.inFlight != rhs.inFlight {return false}
-    if lhs.replayBytes != rhs.replayBytes {return false}
-    if lhs.note != rhs.note {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_Noted: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Noted"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_Noted, rhs: Laris_Noted) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -39,4 +39,28 @@ extension Books {
       shops: shops.takeFrozen(), skus: skus.takeFrozen(), orders: orders.takeFrozen(),
       payments: payments.takeFrozen(), accounts: accounts.takeFrozen())
   }
+
+  /// Begins to let go of rows that a checkpoint holds, by the intervals of ``Frozen``; see
+  /// ``RowTable/beginEviction(keeping:writtenThrough:)``.
+  package mutating func beginEviction(
+    keeping rowsMax: Int, shops: UInt64, skus: UInt64, orders: UInt64, payments: UInt64, accounts: UInt64
+  ) {
+    self.shops.beginEviction(keeping: rowsMax, writtenThrough: shops)
+    self.skus.beginEviction(keeping: rowsMax, writtenThrough: skus)
+    self.orders.beginEviction(keeping: rowsMax, writtenThrough: orders)
+    self.payments.beginEviction(keeping: rowsMax, writtenThrough: payments)
+    self.accounts.beginEviction(keeping: rowsMax, writtenThrough: accounts)
+  }
+
+  /// Goes on with it.
+  ///
+  /// - Parameter limit: rows that are looked at.
+  package mutating func evictSome(atMost limit: Int) {
+    var left = limit
+    left -= shops.evictSome(atMost: left)
+    left -= skus.evictSome(atMost: left)
+    left -= orders.evictSome(atMost: left)
+    left -= payments.evictSome(atMost: left)
+    left -= accounts.evictSome(atMost: left)
+  }
 }

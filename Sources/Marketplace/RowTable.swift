@@ -13,8 +13,9 @@ package protocol RowKey: Equatable {
 /// A row is *dirty* when it changed after the last freeze, *frozen* while a checkpoint
 /// that holds it is being made or written, and *clean* otherwise. Only clean rows are evicted.
 ///
+/// Nobody waits for thousands of rows: each step here takes a bounded time, whatever the table holds.
 /// A freeze takes every dirty row as it is at that moment, and copies them bit by bit: a row that
-/// is changed before its turn is copied just then, so nobody waits for thousands.
+/// is changed before its turn is copied just then. The index grows bit by bit, and rows leave bit by bit.
 package struct RowTable<Key: RowKey, Row>: ~Copyable {
   private struct Mark {
     /// Number of the checkpoint interval of the last change; 0: loaded, never changed.
@@ -22,15 +23,61 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
     var isUsed: Bool
     /// Touched since the clock hand came by.
     var isRecent: Bool
-    /// Frozen, and not copied yet.
-    var isPending = false
+    /// Of a row of the interval that is being frozen: it needs no copy any more.
+    var isCopied: Bool
   }
 
   private static var chunkShift: Int { 10 }
   private static var chunkSize: Int { 1 << chunkShift }
 
-  private var index: UnsafeMutablePointer<UInt32>  // slot + 1; 0 is empty
-  private var indexMask: Int
+  /// An index with as many places as a power of two: of each, slot + 1, or 0 where it is empty.
+  private struct Places {
+    /// Of an older index: what was there was removed, and a probe goes on.
+    static var removed: UInt32 { .max }
+
+    let base: UnsafeMutablePointer<UInt32>
+    let mask: Int
+
+    init(count: Int) {
+      base = .allocate(capacity: count)
+      mask = count - 1
+    }
+
+    var count: Int { mask + 1 }
+
+    @inline(__always)
+    func home(of hash: UInt64) -> Int { Int(truncatingIfNeeded: hash) & mask }
+
+    /// Where `slot` is, of a key with this hash; nil: it is not here.
+    func place(of slot: Int, hash: UInt64) -> Int? {
+      var place = home(of: hash)
+      while base[place] != UInt32(slot + 1) {
+        if base[place] == 0 { return nil }
+        place = (place + 1) & mask
+      }
+      return place
+    }
+
+    func insert(_ slot: Int, hash: UInt64) {
+      var place = home(of: hash)
+      while base[place] != 0 { place = (place + 1) & mask }
+      base[place] = UInt32(slot + 1)
+    }
+  }
+
+  /// Places that one insertion empties of the next index: all of them are, between the row that fills three
+  /// eighths of the index and the one that fills its half, when the next begins.
+  private static var emptiedPerInsert: Int { 32 }
+  /// Places that one insertion moves: all of them are, before the next index has three eighths.
+  private static var movedPerInsert: Int { 8 }
+
+  private var index: Places
+  /// The next index, twice as large: it is emptied ahead of its time.
+  private var larger: Places?
+  private var emptied = 0
+  /// The index before: its first `moved` places are in `index` too, and the others are here only.
+  private var older: Places?
+  private var moved = 0
   private var keys: [UnsafeMutablePointer<Key>] = []
   private var rows: [UnsafeMutablePointer<Row>] = []
   private var marks: [UnsafeMutablePointer<Mark>] = []
@@ -42,6 +89,7 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
   private var frozen: [Row] = []
   private var slotsUsed = 0
   private var hand = 0
+  private var eviction = Eviction()
   /// Rows in memory.
   package private(set) var count = 0
   /// The interval that changes belong to now; from 1.
@@ -51,9 +99,8 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
   package init(rowsExpected: Int) {
     var size = 1024
     while size < rowsExpected * 2 { size *= 2 }
-    index = .allocate(capacity: size)
-    index.initialize(repeating: 0, count: size)
-    indexMask = size - 1
+    index = Places(count: size)
+    index.base.initialize(repeating: 0, count: size)
   }
 
   deinit {
@@ -64,7 +111,9 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
     for chunk in keys { chunk.deallocate() }
     for chunk in rows { chunk.deallocate() }
     for chunk in marks { chunk.deallocate() }
-    index.deallocate()
+    index.base.deallocate()
+    larger?.base.deallocate()
+    older?.base.deallocate()
   }
 
   @inline(__always)
@@ -89,16 +138,22 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
 
   /// The slot of the row with this key, or nil where it is not in memory.
   package func find(_ key: Key) -> Int? {
-    var place = Int(truncatingIfNeeded: key.hashBits) & indexMask
+    let hash = key.hashBits
+    var found = find(key, hash, in: index)
+    if found == nil, let older { found = find(key, hash, in: older) }
+    guard let slot = found else { return nil }
+    markPointer(slot).pointee.isRecent = true
+    return slot
+  }
+
+  @inline(__always)
+  private func find(_ key: Key, _ hash: UInt64, in places: Places) -> Int? {
+    var place = places.home(of: hash)
     while true {
-      let entry = index[place]
+      let entry = places.base[place]
       if entry == 0 { return nil }
-      let slot = Int(entry) - 1
-      if self.key(slot) == key {
-        markPointer(slot).pointee.isRecent = true
-        return slot
-      }
-      place = (place + 1) & indexMask
+      if entry != Places.removed, self.key(Int(entry) - 1) == key { return Int(entry) - 1 }
+      place = (place + 1) & places.mask
     }
   }
 
@@ -120,7 +175,7 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
   /// - Returns: its slot.
   @discardableResult
   package mutating func insert(_ key: Key, _ row: Row, isNew: Bool) -> Int {
-    if (count + 1) * 2 > indexMask + 1 { growIndex() }
+    growIndex()
     let slot: Int
     if let reused = free.popLast() {
       slot = Int(reused)
@@ -136,8 +191,8 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
     let (chunk, offset) = (slot >> Self.chunkShift, slot & (Self.chunkSize - 1))
     (keys[chunk] + offset).initialize(to: key)
     (rows[chunk] + offset).initialize(to: row)
-    (marks[chunk] + offset).initialize(to: Mark(interval: 0, isUsed: true, isRecent: true))
-    place(slot, hash: key.hashBits)
+    (marks[chunk] + offset).initialize(to: Mark(interval: 0, isUsed: true, isRecent: true, isCopied: true))
+    index.insert(slot, hash: key.hashBits)
     count += 1
     if isNew { touch(slot) }
     return slot
@@ -147,28 +202,44 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
   private mutating func touch(_ slot: Int) {
     let mark = markPointer(slot)
     if mark.pointee.interval != interval {
-      if mark.pointee.isPending {
-        mark.pointee.isPending = false
-        frozen.append(rowPointer(slot).pointee)
-      }
+      if isPending(mark.pointee) { frozen.append(rowPointer(slot).pointee) }
       mark.pointee.interval = interval
+      mark.pointee.isCopied = false
       dirty.append(UInt32(slot))
     }
   }
 
-  private mutating func place(_ slot: Int, hash: UInt64) {
-    var place = Int(truncatingIfNeeded: hash) & indexMask
-    while index[place] != 0 { place = (place + 1) & indexMask }
-    index[place] = UInt32(slot + 1)
-  }
+  /// Frozen, and not copied yet.
+  @inline(__always)
+  private func isPending(_ mark: Mark) -> Bool { mark.interval == interval - 1 && !mark.isCopied }
 
+  /// Makes sure that there is room for one more row, by a few places at a time.
   private mutating func growIndex() {
-    let size = (indexMask + 1) * 2
-    index.deallocate()
-    index = .allocate(capacity: size)
-    index.initialize(repeating: 0, count: size)
-    indexMask = size - 1
-    for slot in 0..<slotsUsed where mark(slot).isUsed { place(slot, hash: key(slot).hashBits) }
+    if let older {
+      let end = min(moved + Self.movedPerInsert, older.count)
+      while moved < end {
+        let entry = older.base[moved]
+        moved += 1
+        guard entry != 0, entry != Places.removed else { continue }
+        index.insert(Int(entry) - 1, hash: key(Int(entry) - 1).hashBits)
+      }
+      guard moved == older.count else { return }
+      older.base.deallocate()
+      self.older = nil
+    } else if let larger {
+      let count = min(Self.emptiedPerInsert, larger.count - emptied)
+      (larger.base + emptied).initialize(repeating: 0, count: count)
+      emptied += count
+      guard (self.count + 1) * 2 > index.count else { return }
+      precondition(emptied == larger.count, "the next index was not emptied in time")
+      older = index
+      moved = 0
+      index = larger
+      self.larger = nil
+    } else if count * 8 >= index.count * 3 {
+      larger = Places(count: index.count * 2)
+      emptied = 0
+    }
   }
 
   /// Rows that changed since the last freeze.
@@ -180,7 +251,6 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
     precondition(freezing.isEmpty && frozen.isEmpty, "two freezes at once")
     swap(&freezing, &dirty)
     frozen.reserveCapacity(freezing.count)
-    for slot in freezing { markPointer(Int(slot)).pointee.isPending = true }
     interval += 1
   }
 
@@ -193,8 +263,8 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
     while copied < end {
       let slot = Int(freezing[copied])
       copied += 1
-      guard markPointer(slot).pointee.isPending else { continue }
-      markPointer(slot).pointee.isPending = false
+      guard isPending(mark(slot)) else { continue }
+      markPointer(slot).pointee.isCopied = true
       frozen.append(rowPointer(slot).pointee)
     }
     return looked
@@ -214,42 +284,72 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
   }
 
   /// Drops rows that are clean and were not touched lately, until `rowsMax` are left or
-  /// a bounded number was looked at.
+  /// a number was looked at that goes with how many are too many.
   package mutating func evict(keeping rowsMax: Int, writtenThrough written: UInt64) {
-    guard count > rowsMax, slotsUsed > 0 else { return }
-    var looks = min(slotsUsed * 2, (count - rowsMax) * 4 + 1024)
-    while count > rowsMax, looks > 0 {
-      looks -= 1
+    beginEviction(keeping: rowsMax, writtenThrough: written)
+    _ = evictSome(atMost: .max)
+  }
+
+  /// Begins what ``evict(keeping:writtenThrough:)`` does, for ``evictSome(atMost:)`` to go on with.
+  package mutating func beginEviction(keeping rowsMax: Int, writtenThrough written: UInt64) {
+    let looks = count > rowsMax ? min(slotsUsed * 2, (count - rowsMax) * 4 + 1024) : 0
+    eviction = Eviction(rowsMax: rowsMax, written: written, looksLeft: looks)
+  }
+
+  /// Looks at some rows of the eviction that was begun.
+  ///
+  /// - Returns: how many; less than `limit`: it is done.
+  package mutating func evictSome(atMost limit: Int) -> Int {
+    let looks = min(limit, eviction.looksLeft)
+    for look in 0..<looks {
+      guard count > eviction.rowsMax else {
+        eviction.looksLeft = 0
+        return look
+      }
+      eviction.looksLeft -= 1
       hand = hand + 1 < slotsUsed ? hand + 1 : 0
       let mark = markPointer(hand)
-      guard mark.pointee.isUsed, mark.pointee.interval <= written else { continue }
+      guard mark.pointee.isUsed, mark.pointee.interval <= eviction.written else { continue }
       if mark.pointee.isRecent {
         mark.pointee.isRecent = false
       } else {
         remove(hand)
       }
     }
+    return looks
+  }
+
+  private struct Eviction {
+    var rowsMax = 0
+    var written: UInt64 = 0
+    var looksLeft = 0
   }
 
   private mutating func remove(_ slot: Int) {
-    var hole = Int(truncatingIfNeeded: key(slot).hashBits) & indexMask
-    while index[hole] != UInt32(slot + 1) { hole = (hole + 1) & indexMask }
-    // Backward shift: what probed past the hole moves into it.
-    var next = (hole + 1) & indexMask
-    while index[next] != 0 {
-      let home = Int(truncatingIfNeeded: key(Int(index[next]) - 1).hashBits) & indexMask
-      if ((next - home) & indexMask) >= ((next - hole) & indexMask) {
-        index[hole] = index[next]
-        hole = next
-      }
-      next = (next + 1) & indexMask
-    }
-    index[hole] = 0
+    let hash = key(slot).hashBits
+    if let older, let place = older.place(of: slot, hash: hash) { older.base[place] = Places.removed }
+    if let place = index.place(of: slot, hash: hash) { removePlace(place) }
     (keys[slot >> Self.chunkShift] + (slot & (Self.chunkSize - 1))).deinitialize(count: 1)
     rowPointer(slot).deinitialize(count: 1)
-    markPointer(slot).pointee = Mark(interval: 0, isUsed: false, isRecent: false)
+    markPointer(slot).pointee = Mark(interval: 0, isUsed: false, isRecent: false, isCopied: true)
     free.append(UInt32(slot))
     count -= 1
+  }
+
+  /// Backward shift: what probed past the hole moves into it.
+  private func removePlace(_ place: Int) {
+    let (base, mask) = (index.base, index.mask)
+    var hole = place
+    var next = (hole + 1) & mask
+    while base[next] != 0 {
+      let home = index.home(of: key(Int(base[next]) - 1).hashBits)
+      if ((next - home) & mask) >= ((next - hole) & mask) {
+        base[hole] = base[next]
+        hole = next
+      }
+      next = (next + 1) & mask
+    }
+    base[hole] = 0
   }
 
   /// Calls `body` with every row in memory, in no order that means anything.

@@ -127,6 +127,16 @@ package struct PartitionAudit: Sendable {
       """
     ),
     (
+      "every order that waits for payment has its reservation", "orders",
+      """
+      SELECT waiting, reservations FROM (
+        SELECT (SELECT count(*) FROM orders WHERE state = 'placed') AS waiting,
+          (SELECT count(*) FROM reservations r, json_each(r.sns) n, orders o
+            WHERE o.sn = n.value AND o.state = 'placed' AND o.expires_at = r.expires_at) AS reservations)
+      WHERE waiting <> reservations
+      """
+    ),
+    (
       "every order was placed by one request", "requests",
       """
       SELECT sn, count(*) AS requests FROM requests GROUP BY sn HAVING count(*) > 1

@@ -12,7 +12,8 @@ import WorkerCore
 package struct PartitionReader: ~Copyable {
   private let database: Database
   private let path: String
-  private let shop, sku, order, payment, account, request, dueThen, dueLater: Statement
+  private let shop, sku, order, payment, account, page: Statement
+  private let reservations: ReservationReader
 
   /// Opens the file at `path`, which a ``PartitionWriter`` made.
   package init(path: String, files: any FileSystem = SystemFiles()) throws {
@@ -23,26 +24,16 @@ package struct PartitionReader: ~Copyable {
     let order = try database.prepare("SELECT * FROM orders WHERE sn = ?1")
     let payment = try database.prepare("SELECT * FROM payments WHERE provider = ?1 AND reference = ?2")
     let account = try database.prepare("SELECT balance FROM accounts WHERE kind = ?1 AND owner = ?2")
-    let request = try database.prepare(
-      "SELECT sn, fingerprint, code, answer FROM requests WHERE request_id = ?1")
-    let dueThen = try database.prepare(
-      """
-      SELECT expires_at, sn FROM orders INDEXED BY orders_unpaid
-      WHERE state = 'placed' AND expires_at = ?1 AND sn > ?2 AND sn <= ?3 ORDER BY sn LIMIT ?4
-      """)
-    let dueLater = try database.prepare(
-      """
-      SELECT expires_at, sn FROM orders INDEXED BY orders_unpaid
-      WHERE state = 'placed' AND expires_at > ?1 AND sn <= ?2 ORDER BY expires_at, sn LIMIT ?3
-      """)
+    let page = try database.prepare(
+      "SELECT \(RequestPage.columns) FROM request_pages WHERE first <= ?1 ORDER BY first DESC LIMIT 1")
+    let reservations = try ReservationReader(database)
     self.shop = shop
     self.sku = sku
     self.order = order
     self.payment = payment
     self.account = account
-    self.request = request
-    self.dueThen = dueThen
-    self.dueLater = dueLater
+    self.page = page
+    self.reservations = reservations
     self.database = database
     self.path = path
   }
@@ -55,38 +46,16 @@ package struct PartitionReader: ~Copyable {
 
   /// Later than the time of every request id in the file: where memory must begin.
   package func requestHorizon() throws -> Int64 {
-    let last = try database.prepare("SELECT request_id FROM requests ORDER BY request_id DESC LIMIT 1")
+    let last = try database.prepare("SELECT last FROM request_pages ORDER BY first DESC LIMIT 1")
     guard try last.step() else { return 0 }
-    return try requestID(last.blob(0)).milliseconds + 1
+    return try RequestID(last.blob(0), path: path).milliseconds + 1
   }
 
   /// Brings in reservations that may run out now, if memory lacks them.
   package func loadReservations(into core: inout PartitionCore, now: Milliseconds) throws {
     guard let missing = core.missingReservations(now: now) else { return }
-    var found: [Reservations.Item] = []
-    func collect(_ statement: borrowing Statement) throws {
-      defer { statement.reset() }
-      while try statement.step() {
-        let item = Reservations.Item(at: statement.int64(0), sequenceNumber: statement.uint64(1))
-        guard found.last ?? missing.item < item else {
-          throw damaged("expires_at of order sn \(item.sequenceNumber)")
-        }
-        found.append(item)
-      }
-    }
-    // Two steps, so that any number that fall due together are read in pieces, each once.
-    dueThen.bind(1, missing.item.at)
-    dueThen.bind(2, missing.item.sequenceNumber)
-    dueThen.bind(3, missing.writtenThrough)
-    dueThen.bind(4, Int64(missing.limit))
-    try collect(dueThen)
-    if found.count < missing.limit {
-      dueLater.bind(1, missing.item.at)
-      dueLater.bind(2, missing.writtenThrough)
-      dueLater.bind(3, Int64(missing.limit - found.count))
-      try collect(dueLater)
-    }
-    core.books.reservations.load(found)
+    let found = try reservations.load(missing)
+    core.books.reservations.load(found.items, through: found.last)
   }
 
   /// Brings in the rows that are named, where they exist.
@@ -133,15 +102,23 @@ package struct PartitionReader: ~Copyable {
 
   /// Brings in answers of long ago.
   package func load(_ requests: [RequestID], into core: inout PartitionCore) throws {
+    var latest: RequestPage?
     for id in requests {
-      request.bind(1, high: id.high, low: id.low)
-      defer { request.reset() }
-      if try request.step() {
+      // Those that are asked for together were mostly answered together.
+      if !(latest?.spans(id) ?? false) { latest = try page(of: id) }
+      guard let latest, let row = latest.find(id) else { continue }
+      latest.bodies.withUnsafeBytes { bodies in
         core.requests.insertLoaded(
-          id, fingerprint: request.uint64(1), sequenceNumber: request.uint64(0),
-          code: UInt8(truncatingIfNeeded: request.int64(2)), body: request.blob(3))
+          id, fingerprint: row.fingerprint, sequenceNumber: row.sequenceNumber, code: row.code,
+          body: UnsafeRawBufferPointer(rebasing: bodies[row.bodyStart..<row.bodyEnd]))
       }
     }
+  }
+
+  private func page(of id: RequestID) throws -> RequestPage? {
+    page.bind(1, high: id.high, low: id.low)
+    defer { page.reset() }
+    return try page.step() ? try RequestPage(page, path: path) : nil
   }
 
   private func damaged(_ what: String) -> StoreError { .damaged(path: path, what: what) }
@@ -151,18 +128,9 @@ package struct PartitionReader: ~Copyable {
     return value
   }
 
-  private func requestID(_ blob: UnsafeRawBufferPointer) throws -> RequestID {
-    guard blob.count == 16 else { throw damaged("a request_id has \(blob.count) bytes") }
-    return RequestID(high: word(blob, 0), low: word(blob, 8))
-  }
-
   private func orderID(_ blob: UnsafeRawBufferPointer) throws -> OrderID {
     guard blob.count == 16 else { throw damaged("an order_id has \(blob.count) bytes") }
-    return OrderID(high: word(blob, 0), low: word(blob, 8))
-  }
-
-  private func word(_ blob: UnsafeRawBufferPointer, _ offset: Int) -> UInt64 {
-    UInt64(bigEndian: blob.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+    return OrderID(high: blob.bigEndian(at: 0), low: blob.bigEndian(at: 8))
   }
 
   private func readShop() throws -> Shop {

@@ -19,6 +19,8 @@ package struct StoreState: Equatable, Sendable {
 package struct PartitionWriter: ~Copyable {
   private let database: Database
   private let statements: Statements
+  private let pages: RequestPageWriter
+  private let reservations: ReservationWriter
   /// Entries up to here survive a power loss in SQLite alone, so their log may go.
   package private(set) var durable: SequenceNumber
 
@@ -49,8 +51,12 @@ package struct PartitionWriter: ~Copyable {
     // What was moved need not be written again by the next start.
     if isMoved { try database.truncateWAL() }
     let statements = try Statements(database)
+    let pages = try RequestPageWriter(database)
+    let reservations = try ReservationWriter(database)
     durable = isMoved ? state.applied : .zero
     self.statements = statements
+    self.pages = pages
+    self.reservations = reservations
     self.database = database
   }
 
@@ -70,8 +76,10 @@ package struct PartitionWriter: ~Copyable {
     let read = try database.prepare("SELECT key, value FROM meta")
     var found: [String: String] = [:]
     while try read.step() { found[read.text(0)] = read.text(1) }
-    if let format = found["format"].flatMap({ Int64($0) }), format > Int64(Schema.version) {
-      throw StoreError.unsupportedVersion(path: path, version: format)
+    if let format = found["format"].flatMap({ Int64($0) }), format != Int64(Schema.version) {
+      throw format > Int64(Schema.version)
+        ? StoreError.unsupportedVersion(path: path, version: format)
+        : StoreError.outdatedVersion(path: path, version: format)
     }
     if let other = found["cluster"], other != cluster {
       throw StoreError.foreign(path: path, what: "it is of cluster \(other), not of \(cluster)")
@@ -113,7 +121,7 @@ package struct PartitionWriter: ~Copyable {
   }
 
   private struct Statements: ~Copyable {
-    let meta, shop, sku, newOrder, order, payment, account, transfer, request, forget: Statement
+    let meta, shop, sku, newOrder, order, payment, account, transfer: Statement
 
     init(_ database: borrowing Database) throws {
       let meta = try database.prepare("UPDATE meta SET value = ?2 WHERE key = ?1")
@@ -129,12 +137,6 @@ package struct PartitionWriter: ~Copyable {
       let account = try database.prepare("INSERT OR REPLACE INTO accounts VALUES (?1,?2,?3)")
       let transfer = try database.prepare(
         "INSERT OR REPLACE INTO transfers VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")
-      let request = try database.prepare("INSERT OR REPLACE INTO requests VALUES (?1,?2,?3,?4,?5)")
-      let forget = try database.prepare(
-        """
-        DELETE FROM requests WHERE request_id IN
-          (SELECT request_id FROM requests WHERE request_id < ?1 LIMIT 20000)
-        """)
       self.meta = meta
       self.shop = shop
       self.sku = sku
@@ -143,8 +145,6 @@ package struct PartitionWriter: ~Copyable {
       self.payment = payment
       self.account = account
       self.transfer = transfer
-      self.request = request
-      self.forget = forget
     }
   }
 
@@ -158,12 +158,21 @@ package struct PartitionWriter: ~Copyable {
       for place in Self.inOrder(checkpoint.skus, by: { SKUOrder(shop: $0.shop, sku: $0.sku) }) {
         try write(checkpoint.skus[place])
       }
+      var waiting: [Reservations.Item] = []
       for place in Self.inOrder(checkpoint.orders, by: { $0.id.sequenceNumber }) {
         let order = checkpoint.orders[place]
         // An order is known by the entry that placed it.
-        let isNew = order.id.sequenceNumber > held.rawValue
-        if isNew { try write(order, by: statements.newOrder) } else { try write(order, by: statements.order) }
+        guard order.id.sequenceNumber > held.rawValue else {
+          try write(order, by: statements.order)
+          continue
+        }
+        try write(order, by: statements.newOrder)
+        if order.state == .placed {
+          waiting.append(.init(at: order.expiresAt, sequenceNumber: order.id.sequenceNumber))
+        }
       }
+      try reservations.forget(before: checkpoint.forgetReservationsBefore)
+      try reservations.write(waiting)
       for payment in checkpoint.payments { try write(payment) }
       for account in checkpoint.accounts {
         statements.account.bind(1, account.key.kind.name)
@@ -172,10 +181,8 @@ package struct PartitionWriter: ~Copyable {
         try statements.account.run()
       }
       for transfer in checkpoint.transfers { try write(transfer) }
-      try write(checkpoint.requests)
-      statements.forget.bind(
-        1, high: checkpoint.forgetRequestsBefore.high, low: checkpoint.forgetRequestsBefore.low)
-      try statements.forget.run()
+      try pages.write(checkpoint.requests)
+      try pages.forget(before: checkpoint.forgetRequestsBefore)
       for (key, value) in [
         ("applied_sn", Int64(bitPattern: checkpoint.applied.rawValue)), ("time", checkpoint.time),
         ("orders_placed", Int64(bitPattern: checkpoint.ordersPlaced)),
@@ -190,7 +197,7 @@ package struct PartitionWriter: ~Copyable {
 
   /// Where the rows are, in the order of their keys: a row goes to the page of the one before it, or next to
   /// it, and not to any page of the file.
-  private static func inOrder<Row, Key: Comparable>(_ rows: [Row], by key: (Row) -> Key) -> [Int] {
+  static func inOrder<Row, Key: Comparable>(_ rows: [Row], by key: (Row) -> Key) -> [Int] {
     var places = rows.indices.map { (key: key(rows[$0]), place: $0) }
     places.sort { $0.key < $1.key }
     return places.map(\.place)
@@ -285,19 +292,5 @@ package struct PartitionWriter: ~Copyable {
     statements.transfer.bind(9, high: transfer.order.high, low: transfer.order.low)
     statements.transfer.bind(10, transfer.at)
     try statements.transfer.run()
-  }
-
-  private func write(_ requests: FrozenRequests) throws(SQLiteError) {
-    for row in requests.rows.sorted(by: { $0.id < $1.id }) {
-      statements.request.bind(1, high: row.id.high, low: row.id.low)
-      statements.request.bind(2, row.sequenceNumber)
-      statements.request.bind(3, row.fingerprint)
-      statements.request.bind(4, Int64(row.code))
-      requests.bodies.withUnsafeBytes { bodies in
-        statements.request.bind(
-          5, blob: UnsafeRawBufferPointer(rebasing: bodies[row.bodyStart..<row.bodyEnd]))
-      }
-      try statements.request.run()
-    }
   }
 }

@@ -1,6 +1,6 @@
 /// The tables of a partition. docs/FORMATS.md explains them to whoever reads them with sqlite3.
 enum Schema {
-  static let version = 1
+  static let version = 2
 
   static let sql = """
     CREATE TABLE IF NOT EXISTS meta (
@@ -30,7 +30,10 @@ enum Schema {
       delivered_at INTEGER NOT NULL, ended_at INTEGER NOT NULL, cancelled_by TEXT NOT NULL,
       cancel_reason TEXT NOT NULL
     );
-    CREATE INDEX IF NOT EXISTS orders_unpaid ON orders (expires_at) WHERE state = 'placed';
+
+    CREATE TABLE IF NOT EXISTS reservations (
+      expires_at INTEGER NOT NULL, sn INTEGER NOT NULL, sns TEXT NOT NULL, PRIMARY KEY (expires_at, sn)
+    ) WITHOUT ROWID;
 
     CREATE VIEW IF NOT EXISTS order_lines AS
       SELECT o.sn AS sn, o.order_id AS order_id, o.shop_id AS shop_id, o.state AS state,
@@ -58,9 +61,20 @@ enum Schema {
       PRIMARY KEY (sn, number)
     ) WITHOUT ROWID;
 
-    CREATE TABLE IF NOT EXISTS requests (
-      request_id BLOB PRIMARY KEY, sn INTEGER NOT NULL, fingerprint INTEGER NOT NULL,
-      code INTEGER NOT NULL, answer BLOB NOT NULL
-    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS request_pages (
+      page INTEGER PRIMARY KEY, first BLOB NOT NULL, last BLOB NOT NULL, ids BLOB NOT NULL, sns TEXT NOT NULL,
+      fingerprints BLOB NOT NULL, codes TEXT NOT NULL, bounds TEXT NOT NULL, answers BLOB NOT NULL
+    );
+    CREATE UNIQUE INDEX IF NOT EXISTS request_pages_first ON request_pages (first);
+
+    CREATE VIEW IF NOT EXISTS requests AS
+      SELECT substr(p.ids, 16 * n.key + 1, 16) AS request_id, n.value AS sn,
+        hex(substr(p.fingerprints, 8 * n.key + 1, 8)) AS fingerprint,
+        json_extract(p.codes, '$[' || n.key || ']') AS code,
+        substr(p.answers, 1 + json_extract(p.bounds, '$[' || n.key || ']'),
+          json_extract(p.bounds, '$[' || (n.key + 1) || ']') - json_extract(p.bounds, '$[' || n.key || ']'))
+          AS answer,
+        p.page AS page
+      FROM request_pages p, json_each(p.sns) n;
     """
 }

@@ -91,30 +91,15 @@ enum LinesText {
     for (index, line) in lines.enumerated() {
       if index > 0 { text.append(UInt8(ascii: ",")) }
       text.append(UInt8(ascii: "["))
-      append(Int64(bitPattern: line.sku), to: &text)
+      NumbersText.append(Int64(bitPattern: line.sku), to: &text)
       text.append(UInt8(ascii: ","))
-      append(Int64(line.quantity), to: &text)
+      NumbersText.append(Int64(line.quantity), to: &text)
       text.append(UInt8(ascii: ","))
-      append(line.unitPrice, to: &text)
+      NumbersText.append(line.unitPrice, to: &text)
       text.append(UInt8(ascii: "]"))
     }
     text.append(UInt8(ascii: "]"))
     return String(decoding: text, as: UTF8.self)
-  }
-
-  private static func append(_ number: Int64, to text: inout [UInt8]) {
-    if number < 0 { text.append(UInt8(ascii: "-")) }
-    var rest = number.magnitude
-    // From the last digit to the first; UInt64 has 20 at most.
-    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
-      var first = digits.count
-      repeat {
-        first -= 1
-        digits[first] = UInt8(ascii: "0") + UInt8(rest % 10)
-        rest /= 10
-      } while rest > 0
-      for place in first..<digits.count { text.append(digits[place]) }
-    }
   }
 
   /// - Returns: nil where the text is none of ours.

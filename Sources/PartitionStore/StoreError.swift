@@ -6,6 +6,7 @@ package enum StoreError: Error, CustomStringConvertible {
   /// The file is of another cluster or partition.
   case foreign(path: String, what: String)
   case unsupportedVersion(path: String, version: Int64)
+  case outdatedVersion(path: String, version: Int64)
 
   package var description: String {
     switch self {
@@ -14,6 +15,9 @@ package enum StoreError: Error, CustomStringConvertible {
     case .foreign(let path, let what): "\(path) does not belong here: \(what)"
     case .unsupportedVersion(let path, let version):
       "\(path) has format \(version), which is newer than this program. Start a newer laris."
+    case .outdatedVersion(let path, let version):
+      "\(path) has format \(version), which this program does not read any more. Start the laris that wrote it, or "
+        + "begin with an empty data folder."
     }
   }
 }

@@ -16,6 +16,9 @@ package struct LogMark: Equatable, Sendable, CustomStringConvertible {
     self.hash = hash
   }
 
+  /// The hash covers the tag; a log that was trimmed does not know its base's.
+  package static func == (a: LogMark, b: LogMark) -> Bool { a.sn == b.sn && a.hash == b.hash }
+
   /// Before the first block of every log.
   package static let empty = LogMark(sn: .zero, tag: Epoch(0), hash: 0)
 

@@ -36,6 +36,11 @@ package enum MessageCodec {
     package var entries: UnsafeRawBufferPointer
   }
 
+  /// Whether a message that begins with this byte may concern a ``BeaconDesk``.
+  package static func concernsDesk(_ kind: UInt8) -> Bool {
+    kind == Kind.beacon.rawValue || kind == Kind.ack.rawValue
+  }
+
   private enum Kind: UInt8 {
     case beacon = 32
     case prepare = 33

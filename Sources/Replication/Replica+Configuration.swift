@@ -38,6 +38,13 @@ extension Replica {
       if isPresent {
         change = nil
         changeAgainAt = self.now + settings.readMilliseconds
+        // Not made, and never will be: what it was of need not be waited for.
+        if record.epoch == epoch {
+          for place in peers.indices where !peers[place].isMember {
+            peers[place].isPromoting = false
+            peers[place].isPromotionAsked = false
+          }
+        }
       }
       learn(record, isRead: true)
     case .notAsked:

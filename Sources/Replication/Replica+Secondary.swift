@@ -13,7 +13,10 @@ extension Replica {
 
   mutating func receiveBeacon(_ beacon: PeerMessage.Beacon, _ envelope: PeerEnvelope) {
     guard isFollower, isFromPrimary(envelope) else { return }
-    if role == .secondary {
+    let isAnswered = answeredByDesk.epoch == epoch && beacon.sentAt <= answeredByDesk.sentAt
+    if isAnswered {
+      // The grace has run since it came.
+    } else if role == .secondary {
       // Rule 5: grace runs from the receipt; once it is gone, it is gone for this epoch.
       let wasDisconnected = grace.isDisconnected
       let mayGoOn = grace.beacon(at: now, settings.graceMilliseconds)
@@ -28,7 +31,9 @@ extension Replica {
     }
     learnCommitPoint(beacon.committed)
     if let digest = beacon.digest { compare(digest) }
-    acknowledge(beacon: beacon.sentAt, to: mutation.contains(.noEpochGate) ? envelope.node : nil)
+    if !isAnswered {
+      acknowledge(beacon: beacon.sentAt, to: mutation.contains(.noEpochGate) ? envelope.node : nil)
+    }
     if beacon.isProbe { sayWhereItStands() }
   }
 
@@ -106,12 +111,14 @@ extension Replica {
     sayWhereItStands()
   }
 
+  /// A learner without a log of its own yet vouches for nothing.
+  var vouched: LogMark { awaitsSnapshot ? .empty : durable }
+
   mutating func acknowledge(beacon sentAt: Int64?, isClockBehind: Bool = false, to node: String? = nil) {
     guard isFollower, adopting == nil, mayAcknowledge, let primary = node ?? configuration?.primary else {
       return
     }
-    // A learner without a log of its own yet vouches for nothing.
-    var vouched = awaitsSnapshot ? .empty : durable
+    var vouched = self.vouched
     if mutation.contains(.ackBeforeSync), !awaitsSnapshot { vouched = index.last }
     send(
       .ack(

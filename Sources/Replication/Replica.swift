@@ -41,6 +41,8 @@ package struct Replica: Sendable {
   }
 
   var now: Int64 = .min
+  /// Grows with everything that may change this replica's place, or its grace.
+  var steps: UInt64 = 0
   var effects: [Effect] = []
   /// What the shell has applied, above C too where this is the primary.
   var applied: SequenceNumber
@@ -57,6 +59,8 @@ package struct Replica: Sendable {
   var changeAgainAt: Int64 = .min
   // Of a secondary or learner.
   var grace: Grace
+  /// The last beacon of an epoch that a ``BeaconDesk`` has answered.
+  var answeredByDesk: (epoch: Epoch, sentAt: Int64) = (Epoch(0), .min)
   var nackedAt: Int64 = .min / 2
   var nackedLast: SequenceNumber?
   var awaitsSnapshot = false
@@ -274,6 +278,7 @@ package struct Replica: Sendable {
 
   /// Says what changed of what this replica may do.
   mutating func settle() {
+    steps &+= 1
     let present = presentActivity()
     guard present != activity else { return }
     activity = present
@@ -290,8 +295,11 @@ package struct Replica: Sendable {
   }
 
   /// How far the log may be trimmed: what every member has in SQLite, and a learner does not wait for.
-  package var mayTrim: SequenceNumber {
-    var through = min(checkpointed, committed.sn)
+  package var mayTrim: SequenceNumber { mayTrim(checkpointing: checkpointed) }
+
+  /// As ``mayTrim``, once a checkpoint of `sn` is in SQLite here, synced.
+  package func mayTrim(checkpointing sn: SequenceNumber) -> SequenceNumber {
+    var through = min(max(checkpointed, sn), committed.sn)
     guard role == .primary else { return through }
     for peer in peers {
       if peer.isRequired {

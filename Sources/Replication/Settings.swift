@@ -10,6 +10,8 @@ extension Replica {
     /// How far two clocks may part within G.
     package var driftMilliseconds: Int64 = 10
     package var beaconMilliseconds: Int64 = 40
+    /// How long a ``BeaconDesk`` stands in for a thread that says nothing.
+    package var absenceMilliseconds: Int64 = 2_000
     /// How long a new primary waits for a member that has not said anything.
     package var reconcileMilliseconds: Int64 = 400
     /// How long a member may leave a block unacknowledged.

@@ -7,6 +7,8 @@ package struct LogScan {
   package struct Segment: Sendable {
     package let name: String
     package let first: SequenceNumber
+    /// Of the log before it.
+    package let previousHash: UInt64
   }
 
   package let segments: [Segment]
@@ -77,7 +79,8 @@ package struct LogScan {
         throw LogError.damaged(
           path: path, offset: 0, what: "its name is not that of its first entry, \(scan.header.first)")
       }
-      segments.append(Segment(name: name, first: scan.header.first))
+      segments.append(
+        Segment(name: name, first: scan.header.first, previousHash: scan.header.previousHash))
       committed = max(committed, scan.committed)
       found = scan
     }

@@ -37,6 +37,10 @@ package struct ReplicationLog: ~Copyable {
   private var tag: Epoch
   /// Names the log up to ``last``.
   package private(set) var hash: UInt64
+  /// The end of the log before the first block that is there: its entry and its hash.
+  package let base: (last: SequenceNumber, hash: UInt64)
+  /// Where the last block stands; nil: none was appended or found.
+  package private(set) var lastPosition: BlockPosition?
   /// Bytes of blocks that were appended or found since the log was opened.
   package private(set) var bytesAppended: UInt64 = 0
 
@@ -53,6 +57,10 @@ package struct ReplicationLog: ~Copyable {
     let digits = String(first.rawValue)
     return String(repeating: "0", count: 20 - digits.count) + digits + ".lz4"
   }
+  /// Of a segment's path; what has no such name is refused before anybody asks.
+  private static func first(ofPath path: String) -> SequenceNumber {
+    SequenceNumber(UInt64(path.dropLast(".lz4".count).suffix(20)) ?? 0)
+  }
   /// Files that segments are begun in. Threads meet here: whoever trims makes them, whoever appends takes
   /// them, each by a rename.
   private static let spareNames = ["spare", "spare.2", "spare.3", "spare.4"]
@@ -64,38 +72,38 @@ package struct ReplicationLog: ~Copyable {
   /// - Parameters:
   ///   - applied: entries up to here are not needed; the log must go on from there.
   ///   - mayBegin: there may be no log yet.
-  ///   - replay: gets every block that has later entries, in order.
+  ///   - found: gets every block that has entries, in order.
+  ///   - replay: gets every block that has later entries, in order, after `found` did.
   /// - Throws: `damaged` and the like: nothing was changed. `FileError`. What `replay` throws.
   package init(
     directory: String, identity: Identity, applied: SequenceNumber,
     segmentBytes: Int = SegmentFormat.segmentBytesDefault, mayBegin: Bool = true,
     files: any FileSystem = SystemFiles(),
+    found: (BlockHeader, BlockPosition) throws -> Void = { _, _ in },
     replay: (BlockHeader, UnsafeRawBufferPointer) throws -> Void
   ) throws {
     let marked = try SyncedMark.read(in: directory, files: files)
     var names = try LogScan.names(in: directory, files: files)
     if names.isEmpty {
       guard mayBegin, marked ?? .zero <= applied else { throw LogError.missing(directory: directory) }
-      // A spare of an earlier log would bring that log's first use back.
-      for name in Self.spareNames {
-        let spare = directory + "/" + name
-        if try files.exists(spare) { try files.remove(spare) }
-      }
-      try Self.prewrite(directory + "/" + Self.nextName, bytes: segmentBytes, files)
-      let header = SegmentHeader(
-        partition: identity.partition, segmentBytes: UInt32(segmentBytes), use: 1, first: applied.next,
-        previousHash: 0, cluster: identity.cluster, salt: .random(in: 0...UInt64.max))
-      try Self.begin(header, in: directory, files)
+      try Self.begin(
+        in: directory, identity: identity, after: applied, hash: 0, segmentBytes: segmentBytes, files: files)
       names = [Self.name(applied.next)]
     }
     var needed = applied.next
+    var position: BlockPosition?
     let log = try LogScan(
       directory: directory, names: names, identity: identity, marked: marked, files: files
-    ) { block, path, _, entries in
+    ) { block, path, offset, entries in
       guard block.first <= needed else {
         throw LogError.gap(path: path, expected: needed.rawValue, found: block.first.rawValue)
       }
-      guard block.count > 0, block.last > applied else { return }
+      guard block.count > 0 else { return }
+      let place = BlockPosition(
+        segment: Self.first(ofPath: path), offset: offset, bytes: BlockHeader.size + Int(block.frameBytes))
+      position = place
+      try found(block, place)
+      guard block.last > applied else { return }
       needed = block.last.next
       try replay(block, entries)
     }
@@ -139,11 +147,34 @@ package struct ReplicationLog: ~Copyable {
     synced = last
     proven = scan.synced
     committed = log.committed
+    base = (SequenceNumber(first.first.rawValue - 1), first.previousHash)
+    lastPosition = position
     time = scan.time
     tag = scan.tag
     hash = scan.hash
     scratch = Scratch(
       count: LZ4Frame.bound(SegmentFormat.entriesBytesMax) + BlockHeader.size + SegmentFormat.restSize)
+  }
+
+  /// Begins a log in `directory`, where there is none, behind another log's entry.
+  ///
+  /// - Parameters:
+  ///   - last: that entry; zero: it is the first log of all.
+  ///   - hash: of the other log up to there.
+  package static func begin(
+    in directory: String, identity: Identity, after last: SequenceNumber, hash: UInt64,
+    segmentBytes: Int = SegmentFormat.segmentBytesDefault, files: any FileSystem = SystemFiles()
+  ) throws(FileError) {
+    // A spare of an earlier log would bring that log's first use back.
+    for name in spareNames {
+      let spare = directory + "/" + name
+      if try files.exists(spare) { try files.remove(spare) }
+    }
+    try prewrite(directory + "/" + nextName, bytes: segmentBytes, files)
+    let header = SegmentHeader(
+      partition: identity.partition, segmentBytes: UInt32(segmentBytes), use: 1, first: last.next,
+      previousHash: hash, cluster: identity.cluster, salt: .random(in: 0...UInt64.max))
+    try begin(header, in: directory, files)
   }
 
   /// Where a block is put together. Not private: a `ReplicationLog` inside of another module's value needs
@@ -160,11 +191,12 @@ package struct ReplicationLog: ~Copyable {
   ///   - entries: `count` of them, the first being `last + 1`.
   ///   - time: not less than the block's before it.
   ///   - committed: what is known to be committed; nil: all that was appended before.
+  ///   - entriesHash: XXH64 of the entries; nil: it is not known yet.
   /// - Throws: `FileError`: the log is poisoned, the process must end. Where ``makeRoom(for:)`` was called
   ///   before, a full disk is no reason.
   package mutating func append(
     _ entries: UnsafeRawBufferPointer, count: UInt32, tag: Epoch, time: Int64,
-    committed: SequenceNumber? = nil
+    committed: SequenceNumber? = nil, entriesHash: UInt64? = nil
   ) throws {
     precondition(entries.count <= SegmentFormat.entriesBytesMax)
     let frameRoom = UnsafeMutableRawBufferPointer(rebasing: scratch.bytes[BlockHeader.size...])
@@ -178,7 +210,7 @@ package struct ReplicationLog: ~Copyable {
       entriesBytes: UInt32(entries.count), frameBytes: UInt32(frameBytes),
       uncommitted: UInt32(clamping: committed.map { last.rawValue - min(last.rawValue, $0.rawValue) } ?? 0),
       time: time, use: header.use,
-      synced: synced, entriesHash: XXH64.hash(entries), previousHash: hash)
+      synced: synced, entriesHash: entriesHash ?? XXH64.hash(entries), previousHash: hash)
     headerBytes.removeAll()
     block.write(into: &headerBytes, salt: header.salt)
     scratch.bytes.copyMemory(from: headerBytes.bytes)
@@ -188,6 +220,9 @@ package struct ReplicationLog: ~Copyable {
     scratch.bytes.storeBytes(of: UInt32(rest).littleEndian, toByteOffset: blockBytes + 4, as: UInt32.self)
     try file.write(
       UnsafeRawBufferPointer(rebasing: scratch.bytes[..<(blockBytes + SegmentFormat.restSize)]), at: offset)
+    if count > 0 {
+      lastPosition = BlockPosition(segment: header.first, offset: offset, bytes: blockBytes)
+    }
     offset += blockBytes
     bytesAppended += UInt64(blockBytes)
     last = block.last
@@ -249,6 +284,34 @@ package struct ReplicationLog: ~Copyable {
     synced = last
     proven = last
     try beginNext()
+  }
+
+  /// Reads a block again.
+  ///
+  /// - Parameter position: as it was found, or was ``lastPosition``; it was not cut since.
+  /// - Returns: nil: it was trimmed.
+  /// - Throws: `damaged`, `FileError`.
+  package func block(at position: BlockPosition) throws -> (header: BlockHeader, entries: [UInt8])? {
+    let path = directory + "/" + Self.name(position.segment)
+    guard try files.exists(path) else { return nil }
+    let file = try files.open(path, .read)
+    let segment = try file.contents(to: SegmentHeader.size).withUnsafeBytes { SegmentHeader.read($0) }
+    let bytes = try file.contents(from: position.offset, to: position.offset + position.bytes)
+    // Another segment may stand in the file by now.
+    guard case .header(let segment) = segment, segment.first == position.segment,
+      case .header(let block) = bytes.withUnsafeBytes({ BlockHeader.read($0, salt: segment.salt) }),
+      block.use == segment.use
+    else { return nil }
+    var entries: [UInt8]?
+    try bytes.withUnsafeBytes { bytes in
+      let frame = UnsafeRawBufferPointer(rebasing: bytes[BlockHeader.size...])
+      try SegmentScan.withEntries(of: block, frame) { found in entries = found.map(Array.init) }
+    }
+    guard let entries else {
+      throw LogError.damaged(
+        path: path, offset: position.offset, what: "the block's entries don't match their checksum")
+    }
+    return (block, entries)
   }
 
   /// Makes sure that a block of so many bytes of entries can be appended whatever room the disk has:
@@ -349,10 +412,12 @@ package struct ReplicationLog: ~Copyable {
   /// `tailSegments` of them. They become spares while these are few; the others are removed.
   ///
   /// - Parameter directory: a log's that another thread may append to. It has left these segments behind.
+  /// - Returns: the first entry that is left; nil: there is no log.
+  @discardableResult
   package static func trim(
     in directory: String, through sequenceNumber: SequenceNumber, tailSegments: Int,
     segmentBytes: Int = SegmentFormat.segmentBytesDefault, files: any FileSystem = SystemFiles()
-  ) throws(FileError) {
+  ) throws(FileError) -> SequenceNumber? {
     var names = try LogScan.names(in: directory, files: files)
     var isChanged = false
     // The last one is being written.
@@ -372,6 +437,7 @@ package struct ReplicationLog: ~Copyable {
       try files.rename(trimmed, to: spare)
     }
     if isChanged { try files.syncDirectory(directory) }
+    return names.first.map { first(ofPath: $0) }
   }
 
   /// Makes a spare ahead of time where there is none.

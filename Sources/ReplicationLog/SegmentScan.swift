@@ -133,7 +133,7 @@ package struct SegmentScan {
   }
 
   /// Gives the entries, or nil where the frame does not hold what the header says.
-  private static func withEntries(
+  static func withEntries(
     of block: BlockHeader, _ frame: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer?) throws -> Void
   ) throws {
     let count = Int(block.entriesBytes)

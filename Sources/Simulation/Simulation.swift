@@ -453,8 +453,7 @@ package final class Simulation {
     }
     let requests = process.inbox
     process.inbox.removeAll()
-    process.core.acceptsWrites = worker.disk.fullUntil <= now
-    if refusal != nil { process.core.acceptsWrites = false }
+    process.core.refuseWrites(worker.disk.fullUntil <= now && refusal == nil ? nil : .diskFull)
     var frames: [UnsafeMutableRawBufferPointer] = []
     defer { for frame in frames { frame.deallocate() } }
     for (place, request) in requests.enumerated() {

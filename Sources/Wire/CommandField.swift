@@ -17,6 +17,10 @@ package enum CommandField: UInt32, Sendable {
   case getRequest = 36
   case getStatus = 48
   case auditPartition = 49
+  case getGroupHistory = 50
+  case switchPrimary = 51
+  case moveReplica = 52
+  case drainWorker = 53
 
   /// Whether it begins something new, or only looks: what waits first when there is too much.
   package var isDeferrable: Bool {
@@ -37,7 +41,7 @@ package enum CommandField: UInt32, Sendable {
       .order
     case .auditPartition: .partition
     case .resolve, .getRequest: .place
-    case .getStatus: .none
+    case .getStatus, .getGroupHistory, .switchPrimary, .moveReplica, .drainWorker: .none
     }
   }
 }

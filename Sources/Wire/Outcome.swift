@@ -30,6 +30,8 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
   case stopping = 107
   case unknownPartition = 108
   case diskFull = 109
+  case tooFewReplicas = 110
+  case configurationAway = 111
   case noAnswerInTime = 150
   case requestIDTooOld = 151
 
@@ -43,7 +45,8 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
     case .stopping: 500
     case .deadlinePassed: 20
     case .noAnswerInTime: 100
-    case .diskFull: 1_000
+    case .diskFull, .tooFewReplicas: 1_000
+    case .configurationAway: 500
     case .tooLarge, .malformed, .requestIDReused, .requestIDInvalid, .unknownPartition, .requestIDTooOld:
       nil
     }
@@ -90,11 +93,23 @@ package enum DeliveryCode: UInt8, Sendable, CaseIterable {
       )
     case .unknownPartition:
       ("The cluster has no such partition.", "Partisi tidak ditemukan.", "Correct the partition.")
+    case .tooFewReplicas:
+      (
+        "Too few replicas of the partition are there to keep it safely; nothing was done.",
+        "Salinan data tidak cukup.",
+        "Send it again with the same id after retry_after_milliseconds; tell the operator."
+      )
     case .diskFull:
       (
         "The partition's disk has no room for writes; nothing was done.",
         "Layanan belum dapat menerima perubahan.",
         "Send it again with the same id after retry_after_milliseconds; reads go on."
+      )
+    case .configurationAway:
+      (
+        "The cluster's configuration can't be reached; nothing was done.",
+        "Pengaturan klaster belum dapat dijangkau.",
+        "Send it again with the same id after retry_after_milliseconds."
       )
     case .noAnswerInTime:
       (

@@ -79,7 +79,8 @@ private enum Draft {
   case audit
   /// `hasShop`, `hasOther`: it says where to look, by a shop that is not 0 or by another field.
   case fate(CommandField, RequestID?, hasShop: Bool, hasOther: Bool)
-  case status
+  /// Of the dispatchers: no partition executes it.
+  case dispatchers(CommandField)
 
   init(_ field: CommandField) {
     switch field {
@@ -95,7 +96,7 @@ private enum Draft {
     case .getPayment: self = .getPayment(nil, provider: "", reference: "")
     case .auditPartition: self = .audit
     case .resolve, .getRequest: self = .fate(field, nil, hasShop: false, hasOther: false)
-    case .getStatus: self = .status
+    case .getStatus, .getGroupHistory, .switchPrimary, .moveReplica, .drainWorker: self = .dispatchers(field)
     }
   }
 
@@ -113,14 +114,14 @@ private enum Draft {
     case .getPayment: .getPayment
     case .audit: .auditPartition
     case .fate(let field, _, _, _): field
-    case .status: .getStatus
+    case .dispatchers(let field): field
     }
   }
 
   mutating func merge(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     switch self {
     case .placeOrder(var command):
-      self = .status  // Leaves `command` as the only owner of its lines.
+      self = .dispatchers(.getStatus)  // Leaves `command` as the only owner of its lines.
       try command.merge(bytes)
       self = .placeOrder(command)
     case .settlePayment(var command, var order):
@@ -198,7 +199,7 @@ private enum Draft {
         }
       }
       self = .fate(field, target, hasShop: hasShop, hasOther: hasOther)
-    case .audit, .status:
+    case .audit, .dispatchers:
       var reader = ProtobufReader(bytes)
       while let tag = try reader.tag() { try reader.skip(tag) }
     }
@@ -238,7 +239,7 @@ private enum Draft {
       guard hasShop || hasOther else { throw .badValue(field: "shop_id, order_id or partition") }
       guard let target else { throw .badValue(field: "the request_id asked about") }
       return .fate(of: target, sealing: field == .resolve)
-    case .status: throw .noCommand
+    case .dispatchers: throw .noCommand
     }
   }
 }

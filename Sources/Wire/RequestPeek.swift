@@ -18,6 +18,8 @@ package struct RequestPeek: Equatable {
     case audit(UInt32)
     /// The dispatcher answers itself.
     case status
+    /// The dispatcher answers itself, once the cluster's configuration has spoken.
+    case configuration
   }
 
   package var id: RequestID
@@ -106,7 +108,7 @@ package struct RequestPeek: Equatable {
       } else {
         throw .badValue(field: "shop_id, order_id or partition")
       }
-    case .none: target = .status
+    case .none: target = command == .getStatus ? .status : .configuration
     }
   }
 }

@@ -65,8 +65,11 @@ package struct AnsweredRequests: ~Copyable {
   ///
   /// - Returns: for ``setAnswer(_:code:body:)``, valid until the next freeze.
   package mutating func insert(_ id: RequestID, fingerprint: UInt64, sequenceNumber: UInt64) -> Reference {
-    if generations[generations.count - 1].isFull {
-      generations.append(Generation(capacity: entriesPerGeneration))
+    let last = generations[generations.count - 1]
+    if last.isFull {
+      // As large as the last one became: growing copies all of it at once.
+      generations.append(
+        Generation(capacity: entriesPerGeneration, bodyBytes: last.bodyBytes + last.bodyBytes / 8))
     }
     let generation = generations[generations.count - 1]
     let entry = generation.insert(
@@ -105,6 +108,16 @@ package struct AnsweredRequests: ~Copyable {
   /// have been set, and never changes.
   package mutating func freeze() {
     freezeEnd = (dropped + generations.count - 1, generations[generations.count - 1].count)
+    // Growing on the way would copy all of it at once.
+    var (rows, bytes) = (0, 0)
+    for number in unfrozen.generation...freezeEnd.generation {
+      let generation = generations[number - dropped]
+      let first = number == unfrozen.generation ? unfrozen.entry : 0
+      rows += generation.count - first
+      bytes += generation.bodyBytes(from: first)
+    }
+    frozen.rows.reserveCapacity(rows)
+    frozen.bodies.reserveCapacity(bytes)
   }
 
   /// Copies the next of what was frozen.
@@ -157,6 +170,17 @@ package struct FrozenRequests: Sendable {
     package var code: UInt8
     package var bodyStart: Int
     package var bodyEnd: Int
+
+    package init(
+      id: RequestID, sequenceNumber: UInt64, fingerprint: UInt64, code: UInt8, bodyStart: Int, bodyEnd: Int
+    ) {
+      self.id = id
+      self.sequenceNumber = sequenceNumber
+      self.fingerprint = fingerprint
+      self.code = code
+      self.bodyStart = bodyStart
+      self.bodyEnd = bodyEnd
+    }
   }
   package var rows: [Row] = []
   package var bodies: [UInt8] = []
@@ -183,7 +207,8 @@ private final class Generation {
     var code: UInt8
   }
 
-  init(capacity: Int) {
+  /// - Parameter bodyBytes: of answers that are expected.
+  init(capacity: Int, bodyBytes: Int = 0) {
     self.capacity = capacity
     var size = 16
     while size < capacity * 2 { size *= 2 }
@@ -191,7 +216,7 @@ private final class Generation {
     index = .allocate(capacity: size)
     index.initialize(repeating: 0, count: size)
     records = .allocate(capacity: capacity)
-    bodies = ByteWriter(capacity: 4096)
+    bodies = ByteWriter(capacity: max(bodyBytes, capacity * Self.bodyBytesExpected))
   }
 
   deinit {
@@ -202,6 +227,13 @@ private final class Generation {
   /// In entries, or in bytes of answers.
   var isFull: Bool { count == capacity || bodies.count >= Self.bodyBytesMax }
   private static let bodyBytesMax = 32 << 20
+  /// Of an answer to an order.
+  private static let bodyBytesExpected = 64
+
+  var bodyBytes: Int { bodies.count }
+
+  /// Bytes of the answers from this entry on, where all are answered in their order; else about so many.
+  func bodyBytes(from entry: Int) -> Int { entry < count ? bodies.count - records[entry].bodyStart : 0 }
 
   func find(_ id: RequestID, _ hash: UInt64) -> Int? {
     var place = Int(truncatingIfNeeded: hash) & indexMask

@@ -19,6 +19,8 @@ package struct Checkpoint: Sendable {
   package var requests: FrozenRequests
   /// Ids before this one are outside the window for ever, so their rows may go.
   package var forgetRequestsBefore: RequestID
+  /// No order of the checkpoint waits for payment until an earlier time.
+  package var forgetReservationsBefore: Milliseconds
   package var intervals: Intervals
 
   /// What is left to say of it once it is written.

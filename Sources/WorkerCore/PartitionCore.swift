@@ -29,9 +29,10 @@ package struct PartitionCore: ~Copyable {
   /// Its time.
   package private(set) var time: Milliseconds
   package private(set) var ordersPlaced: UInt64
-  /// Whether there is room for what is new. Where there is none, commands that are not known are not
-  /// executed, and reservations run out later; set between groups only.
-  package var acceptsWrites = true
+  /// Why nothing new is taken; nil: it is. Where it is not, commands that are not known are not executed,
+  /// and reservations run out later.
+  private var refusesWrites: DeliveryCode?
+  package var acceptsWrites: Bool { refusesWrites == nil }
 
   // The group in hand.
   var items: [Item] = []
@@ -45,6 +46,8 @@ package struct PartitionCore: ~Copyable {
   /// Frames to send once the group is durable.
   package var answers = ByteWriter(capacity: 1 << 16)
   package private(set) var frames: [Frame] = []
+  /// Something was read that is not an answer of before: rule 6.
+  package private(set) var hasReads = false
   /// Audits that were asked for; they are answered later, apart.
   package private(set) var audits: [AuditTicket] = []
   private var body = ByteWriter(capacity: 1024)
@@ -110,6 +113,9 @@ package struct PartitionCore: ~Copyable {
     self.ordersPlaced = ordersPlaced
   }
 
+  /// Between groups only.
+  package mutating func refuseWrites(_ why: DeliveryCode?) { refusesWrites = why }
+
   // MARK: 1. Take
 
   /// Adds a batch to the group.
@@ -147,6 +153,13 @@ package struct PartitionCore: ~Copyable {
         batch: batch, index: index, id: id, deadlineMilliseconds: item.deadlineMilliseconds,
         bytes: item.request, request: nil, fate: .answered(.malformed, detail: error.description))
     }
+  }
+
+  /// Drops what was taken and not sealed.
+  package mutating func forgetTaken() {
+    bytesTaken = 0
+    items.removeAll(keepingCapacity: true)
+    batches.removeAll(keepingCapacity: true)
   }
 
   /// Whether there is anything to do: requests, or reservations that run out.
@@ -256,7 +269,7 @@ package struct PartitionCore: ~Copyable {
     }
     if let refusal = refusal(of: request.id) { return .answered(refusal, detail: nil) }
     if isLate { return .answered(.deadlinePassed, detail: nil) }
-    guard acceptsWrites else { return .answered(.diskFull, detail: nil) }
+    if let refusesWrites { return .answered(refusesWrites, detail: nil) }
 
     let sequenceNumber = applied.advanced(by: UInt64(entryCount) + 1)
     LogEntry.write(request: item.bytes, into: &entries)
@@ -279,7 +292,7 @@ package struct PartitionCore: ~Copyable {
     if requests.find(target) != nil { return .told(target) }
     if let refusal = refusal(of: target) { return .answered(refusal, detail: nil) }
     guard sealing else { return .no(.unknownRequest) }
-    guard acceptsWrites else { return .answered(.diskFull, detail: nil) }
+    if let refusesWrites { return .answered(refusesWrites, detail: nil) }
     LogEntry.write(seal: target, into: &entries)
     entryCount += 1
     seal(target, applied.advanced(by: UInt64(entryCount)))
@@ -331,6 +344,7 @@ package struct PartitionCore: ~Copyable {
     }
     books.endBlock()
     requests.forgetLoaded()
+    books.evictSome(atMost: Self.evictionsPerGroup)
     applied = applied.advanced(by: UInt64(entryCount))
     entryCount = 0
     bytesTaken = 0
@@ -344,6 +358,7 @@ package struct PartitionCore: ~Copyable {
     answers.removeAll()
     frames.removeAll(keepingCapacity: true)
     audits.removeAll()
+    hasReads = false
   }
 
   /// - Returns: false where the answer comes later.
@@ -362,6 +377,7 @@ package struct PartitionCore: ~Copyable {
     case .read:
       guard case .query(let query)? = item.request?.body else { preconditionFailure("a read is a query") }
       body.removeAll()
+      hasReads = true
       let code = ReplyEncoder.writeBody(books.answer(query), into: &body)
       write(item, code: code, body: body.bytes)
     case .logged(let reference, let sequenceNumber):
@@ -381,6 +397,7 @@ package struct PartitionCore: ~Copyable {
       ReplyEncoder.writeFate(of: target, code: answer.code, body: answer.body, into: &body)
       write(item, code: 0, body: body.bytes)
     case .no(let reason):
+      hasReads = true
       body.removeAll()
       let code = ReplyEncoder.writeBody(.no(Refusal(reason)), into: &body)
       write(item, code: code, body: body.bytes)
@@ -512,6 +529,7 @@ package struct PartitionCore: ~Copyable {
       applied = sequenceNumber
     }
     books.endBlock()
+    books.evictSome(atMost: Self.evictionsPerGroup)
     logged.removeAll()
     dueOrders.removeAll()
   }
@@ -524,8 +542,10 @@ package struct PartitionCore: ~Copyable {
     books.freeze()
     requests.freeze()
     freezing = Freezing(
-      applied: applied, time: time, ordersPlaced: ordersPlaced, transfers: books.transfers)
+      applied: applied, time: time, ordersPlaced: ordersPlaced, transfers: books.transfers,
+      reservationsFrom: books.reservations.first ?? .max)
     books.transfers = []
+    books.transfers.reserveCapacity(freezing?.transfers.count ?? 0)
   }
 
   /// What the freeze that is under way is of.
@@ -534,6 +554,8 @@ package struct PartitionCore: ~Copyable {
     let time: Milliseconds
     let ordersPlaced: UInt64
     let transfers: [Transfer]
+    /// When the next one runs out, at the earliest.
+    let reservationsFrom: Milliseconds
   }
   private var freezing: Freezing?
 
@@ -555,6 +577,7 @@ package struct PartitionCore: ~Copyable {
       payments: frozen.payments.rows, accounts: frozen.accounts.rows, transfers: freezing.transfers,
       requests: requests.takeFrozen(),
       forgetRequestsBefore: RequestID(firstAt: freezing.time - windowMilliseconds),
+      forgetReservationsBefore: freezing.reservationsFrom,
       intervals: .init(
         shops: frozen.shops.interval, skus: frozen.skus.interval, orders: frozen.orders.interval,
         payments: frozen.payments.interval, accounts: frozen.accounts.interval))
@@ -575,17 +598,21 @@ package struct PartitionCore: ~Copyable {
   /// Whether anything changed since the last checkpoint.
   package func isDirty(since checkpointed: SequenceNumber) -> Bool { applied > checkpointed }
 
-  /// A checkpoint is in SQLite: what it held may leave memory.
+  /// Rows that are looked at for leaving memory, when a checkpoint is written and with each group that
+  /// follows: at most some tenths of a millisecond.
+  private static let evictionsAtOnce = 2_048
+  private static let evictionsPerGroup = 512
+
+  /// A checkpoint is in SQLite: what it held may leave memory, bit by bit.
   ///
   /// - Parameter rowsMax: rows of a table that may stay.
   package mutating func written(_ checkpoint: Checkpoint.Receipt, keeping rowsMax: Int) {
     requests.written(through: checkpoint.applied.rawValue)
     books.reservations.written(through: checkpoint.applied.rawValue)
     let intervals = checkpoint.intervals
-    books.shops.evict(keeping: rowsMax, writtenThrough: intervals.shops)
-    books.skus.evict(keeping: rowsMax, writtenThrough: intervals.skus)
-    books.orders.evict(keeping: rowsMax, writtenThrough: intervals.orders)
-    books.payments.evict(keeping: rowsMax, writtenThrough: intervals.payments)
-    books.accounts.evict(keeping: rowsMax, writtenThrough: intervals.accounts)
+    books.beginEviction(
+      keeping: rowsMax, shops: intervals.shops, skus: intervals.skus, orders: intervals.orders,
+      payments: intervals.payments, accounts: intervals.accounts)
+    books.evictSome(atMost: Self.evictionsAtOnce)
   }
 }

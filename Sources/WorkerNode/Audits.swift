@@ -13,7 +13,7 @@ import WorkerCore
 final class Audits: Sendable {
   private struct State {
     var running = 0
-    var answers: [[UInt8]] = []
+    var answers: [(dispatcher: Int, frame: [UInt8])] = []
   }
   private let state = Mutex(State())
 
@@ -36,13 +36,13 @@ final class Audits: Sendable {
       let frame = Self.frame(ticket, reply)
       state.withLock {
         $0.running -= 1
-        $0.answers.append(frame)
+        $0.answers.append((ticket.dispatcher, frame))
       }
     }
   }
 
-  /// Frames to send.
-  func takeAnswers() -> [[UInt8]] {
+  /// Frames to send, and to whom.
+  func takeAnswers() -> [(dispatcher: Int, frame: [UInt8])] {
     state.withLock { state in
       defer { state.answers = [] }
       return state.answers

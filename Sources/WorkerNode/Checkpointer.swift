@@ -1,3 +1,4 @@
+import Cluster
 import DurablePartition
 import Foundation
 import Logging
@@ -41,14 +42,14 @@ final class Checkpointer: Sendable {
   }
 
   /// Hands a checkpoint over. The one before must have been taken by ``takeWritten()``.
-  func write(_ checkpoint: Checkpoint) {
+  func write(_ checkpoint: Checkpoint, mayTrim: SequenceNumber) {
     state.withLock { state in
       precondition(state.written == nil, "one checkpoint at a time")
       let isUrgent = state.milliseconds > Self.urgentAfter
       state.thread = NodeThread(name) { [self] in
         Scheduling.worksInBackground(isUrgent: isUrgent)
         let began = Clock.steadyMilliseconds()
-        let result = Result { try writer.withLock { try write(checkpoint, by: &$0) } }
+        let result = Result { try writer.withLock { try write(checkpoint, mayTrim: mayTrim, by: &$0) } }
         self.state.withLock { state in
           state.milliseconds = Clock.steadyMilliseconds() - began
           switch result {
@@ -62,11 +63,11 @@ final class Checkpointer: Sendable {
 
   /// Somebody else's lock, or a full disk, may pass: the log has it all meanwhile.
   private func write(
-    _ checkpoint: Checkpoint, by writer: inout CheckpointWriter
+    _ checkpoint: Checkpoint, mayTrim: SequenceNumber, by writer: inout CheckpointWriter
   ) throws -> CheckpointWriter.Written {
     while true {
       do {
-        return try writer.write(checkpoint)
+        return try writer.write(checkpoint, mayTrim: mayTrim)
       } catch let error as SQLiteError where error.isBusy || error.isDiskFull {
         logger.warning("a checkpoint waits: \(error)")
         // A node that is to stop does not wait: the next start has the log.

@@ -5,35 +5,45 @@ import Files
 import Foundation
 import Logging
 import NodeSupport
+import PartitionStore
+import Replication
+import ReplicationLog
 import SQLite
 import Synchronization
 import Wire
 import WorkerCore
 import ZeroMQ
 
-/// A partition that runs: what it has on disk, and its socket, on one thread.
+/// A partition's replica that runs: what it has on disk, and its sockets, on one thread.
 ///
 /// A turn of its loop:
 ///
-/// 1. drain the socket, as far as credit goes;
-/// 2. bring in the rows that are needed;
-/// 3. give what is new sequence numbers and one time;
-/// 4. append it to the log;
-/// 5. apply it, while the disk is busy with what was appended;
-/// 6. sync the log: the commit point;
-/// 7. send the answers;
-/// 8. say hello, hand over a checkpoint, when it is time.
+/// 1. hear the other replicas, and what the configuration manager says;
+/// 2. drain the dispatchers' links, as far as credit goes;
+/// 3. where this is the primary and may act: bring in the rows that are needed, give what is new sequence
+///    numbers and one time, append it to the log, send it to the others, apply it while the disk is busy with
+///    what was appended, and sync the log;
+/// 4. send the answers that the commit point has reached;
+/// 5. say hello, hand over a checkpoint, when it is time.
 final class PartitionNode: Sendable {
   struct Setup: Sendable {
     var partition: DurablePartition.Setup
-    var node: String
-    var incarnation: Incarnation
-    var dispatcher: String
+    /// Any of them serves requests, and knows the configuration.
+    var dispatchers: [String]
+    var hub: PeerHub
+    /// Others have the partition's data, or will: where it is lost here, it comes from them.
+    var isElsewhere: Bool
   }
 
   static let credit = 4
   private static let helloMilliseconds: Int64 = 250
   private static let retryMilliseconds: Int64 = 20
+  private static let tickMilliseconds: Int64 = 10
+  /// How long a stop waits for a last checkpoint that others must let be committed.
+  private static let stopMilliseconds: Int64 = 5_000
+  private static let peerMessagesPerTurn = 256
+  /// Batches that may wait while none may be worked on.
+  private static let framesMax = 64
   /// How long a log rests before it proves what it has synced.
   private static let restMilliseconds: Int64 = 100
   private static let checkpointMilliseconds: Int64 = 2_000
@@ -54,11 +64,12 @@ final class PartitionNode: Sendable {
   let board = PartitionStatusBoard()
   private let setup: Setup
   private var partition: PartitionID { setup.partition.partition }
-  private var epoch: Epoch { setup.partition.epoch }
   private let stop: StopFlag
   private let context: ZeroMQContext
   private let logger: Logger
   private let thread = Mutex<NodeThread?>(nil)
+  /// Records that a dispatcher has told of.
+  private let told = Mutex<[GroupRecord]>([])
 
   init(_ setup: Setup, context: ZeroMQContext, stop: StopFlag, logger: Logger) {
     self.setup = setup
@@ -88,6 +99,12 @@ final class PartitionNode: Sendable {
 
   func join() { thread.withLock { $0 }?.join() }
 
+  /// A dispatcher tells of a configuration, an old one maybe.
+  func tell(_ record: GroupRecord) {
+    told.withLock { $0.append(record) }
+    setup.hub.poke(partition)
+  }
+
   /// - Returns: whether it is worth another try from what is on disk.
   private func mayPass(_ error: any Error) -> Bool {
     logger.critical("partition \(partition.rawValue) stops: \(error)")
@@ -103,6 +120,7 @@ final class PartitionNode: Sendable {
       // A start that finds no room, or can't read, has lost nothing.
       if !wasServing, error.isDiskFull || error.operation.changesNothing { return true }
       endForDisk()
+    case OpeningError.trimmed: return true
     case let error as SQLiteError:
       if error.isDiskFailure { endForDisk() }
       // Locks and limits may pass; damage stays.
@@ -126,68 +144,141 @@ final class PartitionNode: Sendable {
   }
 
   private func run() throws {
+    while try serveUntilReplaced() {}
+  }
+
+  /// - Returns: whether a snapshot has taken the place of what was here.
+  private func serveUntilReplaced() throws -> Bool {
     board.status.withLock { $0.note = "replaying the log" }
     let began = Clock.steadyMilliseconds()
-    var durable = try DurablePartition(setup.partition)
+    if let sink = try run(from: began) {
+      logger.info(
+        "partition \(partition.rawValue) installs a snapshot", metadata: ["entry": "\(sink.mark.sn)"])
+      do { try setup.partition.install(sink.mark) } catch let error as FileError { throw error } catch {
+        // What is here is as it was; the primary offers another one.
+        logger.error("partition \(partition.rawValue): a snapshot is refused: \(error)")
+      }
+      return true
+    }
+    return false
+  }
+
+  /// Opens what is here. What can't be relied on is kept under another name where others have the data.
+  private func open(now: Int64) throws -> DurablePartition {
+    do {
+      return try DurablePartition(setup.partition, now: now)
+    } catch  where setup.isElsewhere && Self.isLost(error) {
+      logger.critical("partition \(partition.rawValue): \(error)")
+      let kept = try setup.partition.setAside(suffix: "damaged-\(Clock.wallMilliseconds())")
+      logger.warning(
+        """
+        partition \(partition.rawValue) joins its group anew, by a copy of the primary's data\
+        \(kept.map { "; what was here is kept in \($0)" } ?? "")
+        """)
+      var fresh = setup.partition
+      fresh.mayCreate = true
+      return try DurablePartition(fresh, now: now)
+    }
+  }
+
+  /// Rule 9: damaged or missing, which another start won't mend.
+  private static func isLost(_ error: any Error) -> Bool {
+    switch error {
+    case LogError.damaged, LogError.missing, LogError.gap, LogError.replay, OpeningError.missing: true
+    case StoreError.damaged: true
+    case let error as SQLiteError: error.isDamage
+    default: false
+    }
+  }
+
+  /// - Returns: a snapshot that is complete, to be installed; nil: it was asked to stop.
+  private func run(from began: Int64) throws -> SnapshotSink? {
+    var durable = try open(now: began)
     logger.info(
-      "partition \(partition.rawValue) serves from entry \(durable.core.applied)",
+      "partition \(partition.rawValue) is there up to entry \(durable.replica.last.sn)",
       metadata: [
-        "epoch": "\(epoch.rawValue)", "replayed": "\(durable.replayed)",
+        "epoch": "\(durable.replica.epoch.rawValue)", "replayed": "\(durable.replayed)",
         "milliseconds": "\(Clock.steadyMilliseconds() - began)",
       ])
     let checkpointer = try Checkpointer(setup.partition, stop: stop, logger: logger)
     defer { checkpointer.close() }
-    try serve(&durable, checkpointer)
+    let links = try setup.dispatchers.map { dispatcher in
+      try DispatcherLink(
+        to: dispatcher,
+        as: "\(setup.partition.node)/\(setup.partition.incarnation)/\(partition.rawValue)", in: context)
+    }
+    let neighbours = Neighbours(
+      setup, links: links, peers: PeerLink(partition: partition, hub: setup.hub), logger: logger)
+    defer { neighbours.peers.desk.close() }
+    return try serve(&durable, checkpointer, neighbours)
   }
 
   // MARK: Serving
 
   /// What the loop keeps from turn to turn, besides what is durable.
   private struct Turn {
-    var helloAt: Int64 = 0
+    var tickAt: Int64 = 0
+    var helloAt: [Int64]
     var workedAt: Int64 = 0
     var checkpointAt: Int64
-    var received = ReceivedBatches()
+    var stopAt: Int64 = .max
+    var received: [ReceivedBatches]
+    /// Batches in hand: the first so many.
+    var frames: [DispatcherLink.Frame]
+    var framesInHand = 0
+    var peerFrame = PeerFrame()
+    var held = HeldAnswers()
     var waitingAudits: [(ticket: PartitionCore.AuditTicket, from: SequenceNumber)] = []
     var isFull = false
+    var statusAt: Int64 = 0
+    /// A snapshot that comes in.
+    var sink: SnapshotSink?
+    var isSinkComplete = false
   }
 
-  private func serve(_ durable: inout DurablePartition, _ checkpointer: Checkpointer) throws {
-    let link = try DispatcherLink(
-      to: setup.dispatcher, as: "\(setup.node)/\(setup.incarnation)/\(partition.rawValue)",
-      in: context)
-    let frames = (0..<Self.credit * 2).map { _ in DispatcherLink.Frame() }
+  private func serve(
+    _ durable: inout DurablePartition, _ checkpointer: Checkpointer, _ neighbours: Neighbours
+  ) throws -> SnapshotSink? {
     let audits = Audits()
+    let source = SnapshotSource(setup.partition, logger: logger)
+    source.discard()
+    var items = neighbours.links.map(\.pollItem) + [neighbours.peers.pollItem]
     var turn = Turn(
+      helloAt: neighbours.links.map { _ in 0 },
       // Partitions of a machine take turns.
       checkpointAt: Clock.steadyMilliseconds()
-        + Int64(partition.rawValue % 8) * Self.checkpointMilliseconds / 8)
-    board.status.withLock {
-      $0.isActive = true
-      $0.note = ""
-      $0.epoch = epoch
-    }
+        + Int64(partition.rawValue % 8) * Self.checkpointMilliseconds / 8,
+      received: neighbours.links.map { _ in ReceivedBatches() },
+      frames: neighbours.links.flatMap { _ in (0..<Self.credit * 2).map { _ in DispatcherLink.Frame() } })
     while true {
       let isStopping = stop.isSet
       let steady = Clock.steadyMilliseconds()
+      if isStopping, turn.stopAt == .max { turn.stopAt = steady + Self.stopMilliseconds }
+      var taken = try hearPeers(&durable, neighbours, &turn, source)
+      if try passSnapshots(durable, neighbours, &turn, source), let sink = turn.sink.take() { return sink }
       let isBehind = durable.isCheckpointing && durable.core.dirtyRows > Self.dirtyRowsMax
-      let taken = isBehind ? 0 : try drain(link, frames, &durable.core, &turn)
-      let now = Clock.wallMilliseconds()
-      if durable.core.hasWork(now: now) {
-        try durable.work(now: now)
-        try send(&durable.core, link, &turn)
+      if !isBehind { taken += try drain(neighbours, &durable, &turn) }
+      try hearManager(&durable, neighbours)
+      if steady - turn.tickAt >= Self.tickMilliseconds {
+        turn.tickAt = steady
+        try durable.tell(neighbours) { $0.tick(now: steady) }
       }
-      if steady - turn.helloAt >= Self.helloMilliseconds {
-        try lookForRoom(&durable, &turn)
-        // Without a connection yet, soon again: nothing comes before the first hello arrives.
-        turn.helloAt =
-          try sayHello(link, durable)
-          ? steady : steady - Self.helloMilliseconds + Self.retryMilliseconds
-      }
-      try checkpoint(&durable, checkpointer, &turn, steady: steady, isStopping: isStopping)
-      try audit(audits, link, &turn, checkpointed: durable.checkpointed)
+      try followActivity(&durable, checkpointer, neighbours, &turn)
 
-      if taken > 0 {
+      let now = Clock.wallMilliseconds()
+      var hasWorked = false
+      if !durable.needsRebuild, durable.core.hasWork(now: now), mayWork(&durable) {
+        try durable.work(neighbours, now: now)
+        hasWorked = true
+        turn.framesInHand = 0
+        try answer(&durable, neighbours, &turn)
+      }
+      try release(&durable, neighbours, &turn)
+      try sayHello(&durable, neighbours, &turn, steady: steady)
+      try checkpoint(&durable, checkpointer, &turn, steady: steady, isStopping: isStopping)
+      try audit(audits, neighbours, &turn, durable)
+
+      if taken > 0 || hasWorked {
         turn.workedAt = steady
         let ease =
           durable.isCheckpointing && !isStopping ? Self.ease(checkpointing: steady - turn.checkpointAt) : 0
@@ -195,36 +286,226 @@ final class PartitionNode: Sendable {
         continue
       }
       if isStopping || steady - turn.workedAt >= Self.restMilliseconds { try durable.rest() }
-      if isStopping, !durable.isCheckpointing, !durable.isDirty { return }
+      if isStopping, steady >= turn.stopAt || !durable.isCheckpointing && !durable.isDirty { return nil }
       let isBusy =
         durable.isCheckpointing || isStopping || !turn.waitingAudits.isEmpty || audits.isRunning
-      if durable.isFreezing { continue }
-      link.wait(milliseconds: isBehind ? 1 : isBusy ? 5 : Int(Self.retryMilliseconds))
+      if durable.isCopying { continue }
+      Socket.wait(
+        for: &items, milliseconds: isBehind ? 1 : isBusy ? 5 : Int(Self.tickMilliseconds))
     }
   }
 
-  /// 1.
+  /// Rule 2. A window that is full, and a lease that is gone, may pass: what was taken waits.
+  private func mayWork(_ durable: inout DurablePartition) -> Bool {
+    switch durable.refusal(now: Clock.steadyMilliseconds()) {
+    case nil, .tooFewReplicas: true
+    case .notPrimary, .suspended, .windowFull: false
+    }
+  }
+
+  // MARK: 1. The others
+
+  private func hearPeers(
+    _ durable: inout DurablePartition, _ neighbours: Neighbours, _ turn: inout Turn, _ source: SnapshotSource
+  ) throws -> Int {
+    var count = 0
+    while count < Self.peerMessagesPerTurn, let event = neighbours.peers.receive(into: turn.peerFrame) {
+      count += 1
+      let now = neighbours.now
+      switch event {
+      case .message where SnapshotMessage.isOne(turn.peerFrame.bytes):
+        try hearOfSnapshot(turn.peerFrame.bytes, durable, neighbours, &turn, source, now: now)
+      case .message: try hear(turn.peerFrame.bytes, &durable, neighbours, now: now)
+      case .connectionBroke(let node):
+        try durable.tell(neighbours) { $0.connectionBroke(to: node, now: now) }
+      case .died(let node, let incarnation):
+        try durable.tell(neighbours) { $0.died(node, incarnation, now: now) }
+      case .poked: break
+      }
+    }
+    return count
+  }
+
+  private func hear(
+    _ bytes: UnsafeRawBufferPointer, _ durable: inout DurablePartition, _ neighbours: Neighbours, now: Int64
+  ) throws {
+    let decoded: MessageCodec.Decoded
+    do throws(MessageCodec.DecodingError) { decoded = try MessageCodec.read(bytes) } catch {
+      return logger.warning("partition \(partition.rawValue): a peer's message was dropped: \(error)")
+    }
+    try durable.receive(decoded, neighbours, now: now, wall: Clock.wallMilliseconds())
+  }
+
+  // Rule 11. Any replica that has a log may be asked for its snapshot; what comes in is taken from whoever
+  // the replica wants it of.
+
+  private func hearOfSnapshot(
+    _ bytes: UnsafeRawBufferPointer, _ durable: borrowing DurablePartition, _ neighbours: Neighbours,
+    _ turn: inout Turn, _ source: SnapshotSource, now: Int64
+  ) throws {
+    guard let decoded = try? SnapshotMessage.read(bytes), decoded.cluster == setup.partition.clusterHash
+    else {
+      return logger.warning("partition \(partition.rawValue): a message about a snapshot was dropped")
+    }
+    switch decoded.message {
+    case .request(let snapshot, let offset):
+      guard durable.replica.role == .primary else { return }
+      source.piece(snapshot, offset, now: now) { send(.piece($0), to: decoded.node, neighbours) }
+    case .piece(let piece):
+      guard turn.sink != nil, turn.sink!.from == decoded.node else { return }
+      if try turn.sink!.take(piece) { turn.isSinkComplete = true }
+    }
+  }
+
+  private func send(_ message: SnapshotMessage, to node: String, _ neighbours: Neighbours) {
+    var writer = ByteWriter(capacity: 256)
+    message.write(
+      cluster: setup.partition.clusterHash, partition: partition, node: setup.partition.node, into: &writer)
+    neighbours.send(writer.bytes, to: node)
+  }
+
+  /// - Returns: whether a snapshot is complete, and wanted.
+  private func passSnapshots(
+    _ durable: borrowing DurablePartition, _ neighbours: Neighbours, _ turn: inout Turn,
+    _ source: SnapshotSource
+  ) throws -> Bool {
+    let now = neighbours.now
+    if !neighbours.takeSnapshotsOffered().isEmpty { source.offer(now: now) }
+    source.turn(durable.replica, now: now)
+    if let node = neighbours.takeSnapshotWanted(), turn.sink?.from != node {
+      turn.sink = try SnapshotSink(from: node, setup.partition)
+    }
+    guard durable.replica.isAwaitingSnapshot else {
+      turn.sink = nil
+      return false
+    }
+    if turn.isSinkComplete { return true }
+    if let request = turn.sink?.request(now: now) { send(request, to: turn.sink!.from, neighbours) }
+    return false
+  }
+
+  private func hearManager(_ durable: inout DurablePartition, _ neighbours: Neighbours) throws {
+    let told = told.withLock { told in
+      defer { told.removeAll() }
+      return told
+    }
+    let now = neighbours.now
+    for record in told { try durable.tell(neighbours) { $0.configurationWasTold(record, now: now) } }
+    for news in neighbours.takeNews() {
+      switch news {
+      case .read(let record): try durable.tell(neighbours) { $0.configurationWasRead(record, now: now) }
+      case .changeEnded(let record, let outcome):
+        try durable.tell(neighbours) { $0.compareAndSwapEnded(record, outcome, now: now) }
+      }
+    }
+  }
+
+  /// What follows from being the primary, or not any more.
+  private func followActivity(
+    _ durable: inout DurablePartition, _ checkpointer: Checkpointer, _ neighbours: Neighbours,
+    _ turn: inout Turn
+  ) throws {
+    guard neighbours.hasActivityChanged || durable.needsRebuild else { return }
+    neighbours.hasActivityChanged = false
+    switch neighbours.activity {
+    case .active:
+      logger.info(
+        "partition \(partition.rawValue) serves from entry \(durable.core.applied)",
+        metadata: ["epoch": "\(durable.replica.epoch.rawValue)"])
+      for place in turn.helloAt.indices { turn.helloAt[place] = 0 }
+    case .suspended(let why): logger.info("partition \(partition.rawValue) is suspended: \(why.rawValue)")
+    case .following, .learning, .inactive:
+      logger.info(
+        "partition \(partition.rawValue) is \(durable.replica.roleName)",
+        metadata: ["epoch": "\(durable.replica.epoch.rawValue)", "why": "\(neighbours.activity.sentence)"])
+      // Nobody was answered; dispatchers send it to the next primary.
+      durable.core.forgetTaken()
+      turn.framesInHand = 0
+      turn.held.forget()
+      turn.waitingAudits.removeAll()
+      try sayStale(neighbours, durable.replica.epoch)
+    }
+    if durable.needsRebuild {
+      if durable.isCheckpointing, !durable.isFreezing {
+        while try !takeWritten(&durable, checkpointer) { usleep(1_000) }
+      }
+      try durable.rebuild()
+    }
+    noteStatus(durable, neighbours)
+  }
+
+  private func sayStale(_ neighbours: Neighbours, _ epoch: Epoch) throws {
+    var stale = ByteWriter(capacity: 16)
+    StaleFrame(partition: partition, epoch: epoch).write(into: &stale)
+    for link in neighbours.links { _ = try link.send(stale.bytes) }
+  }
+
+  // MARK: 2. Dispatchers
+
   private func drain(
-    _ link: DispatcherLink, _ frames: [DispatcherLink.Frame], _ core: inout PartitionCore, _ turn: inout Turn
+    _ neighbours: Neighbours, _ durable: inout DurablePartition, _ turn: inout Turn
   ) throws -> Int {
     var taken = 0
-    while taken < frames.count {
-      guard try link.receive(into: frames[taken]) else { break }
-      if try accept(frames[taken].bytes, &core, &turn.received, link) { taken += 1 }
+    for (place, link) in neighbours.links.enumerated() {
+      while true {
+        if turn.framesInHand == turn.frames.count {
+          guard turn.frames.count < Self.framesMax else { return taken }
+          turn.frames.append(DispatcherLink.Frame())
+        }
+        let frame = turn.frames[turn.framesInHand]
+        guard try link.receive(into: frame) else { break }
+        if frame.bytes.first == FrameKind.configurationReply.rawValue {
+          neighbours.hear(frame.bytes, from: place)
+          continue
+        }
+        if try accept(frame.bytes, &durable, &turn.received[place], link, dispatcher: place) {
+          taken += 1
+          turn.framesInHand += 1
+          if taken >= Self.credit * 2 { break }
+        }
+      }
     }
     return taken
   }
 
-  /// 7.
-  private func send(_ core: inout PartitionCore, _ link: DispatcherLink, _ turn: inout Turn) throws {
-    for frame in core.frames {
-      let bytes = UnsafeRawBufferPointer(rebasing: core.answers.bytes[frame.bytes])
-      if try !link.send(bytes) {
-        logger.warning("answers were dropped, because the dispatcher is gone; its clients ask again")
-      }
+  /// 4.
+  private func answer(
+    _ durable: inout DurablePartition, _ neighbours: Neighbours, _ turn: inout Turn
+  ) throws {
+    let now = neighbours.now
+    let sn = durable.core.applied
+    defer { durable.core.clearAnswers() }
+    guard !durable.core.frames.isEmpty || !durable.core.audits.isEmpty else { return }
+    guard turn.held.isEmpty, durable.replica.committed.sn >= sn,
+      try !durable.core.hasReads || durable.tell(neighbours, { $0.mayAnswerRead(at: sn, now: now) })
+    else { return turn.held.hold(durable.core) }
+    for frame in durable.core.frames {
+      try send(
+        UnsafeRawBufferPointer(rebasing: durable.core.answers.bytes[frame.bytes]),
+        neighbours.links[frame.dispatcher])
     }
-    for ticket in core.audits { turn.waitingAudits.append((ticket, core.applied)) }
-    core.clearAnswers()
+    for ticket in durable.core.audits { turn.waitingAudits.append((ticket, sn)) }
+  }
+
+  private func release(
+    _ durable: inout DurablePartition, _ neighbours: Neighbours, _ turn: inout Turn
+  ) throws {
+    guard !turn.held.isEmpty else { return }
+    let now = neighbours.now
+    var audits: [(PartitionCore.AuditTicket, SequenceNumber)] = []
+    let committed = durable.replica.committed.sn
+    // Whether a read may be answered is the same for all that are committed.
+    let mayRead = try durable.tell(neighbours) { $0.mayAnswerRead(at: committed, now: now) }
+    try turn.held.release(
+      through: committed, mayRead: { _ in mayRead }, { try send($1, neighbours.links[$0]) },
+      { audits.append(($0, $1)) })
+    for (ticket, sn) in audits { turn.waitingAudits.append((ticket, sn)) }
+  }
+
+  private func send(_ bytes: UnsafeRawBufferPointer, _ link: DispatcherLink) throws {
+    if try !link.send(bytes) {
+      logger.warning("answers were dropped, because the dispatcher is gone; its clients ask again")
+    }
   }
 
   private func lookForRoom(_ durable: inout DurablePartition, _ turn: inout Turn) throws {
@@ -242,36 +523,66 @@ final class PartitionNode: Sendable {
     } else {
       logger.info("partition \(partition.rawValue) takes writes again: \(room.freeBytes >> 20) MiB are free")
     }
-    board.status.withLock {
-      $0.note =
-        room.isFull
-        ? "refuses writes until \(room.resumeBytes >> 20) MiB are free at \(directory)" : ""
+  }
+
+  private func sayHello(
+    _ durable: inout DurablePartition, _ neighbours: Neighbours, _ turn: inout Turn, steady: Int64
+  ) throws {
+    if steady - turn.statusAt >= Self.helloMilliseconds {
+      turn.statusAt = steady
+      try lookForRoom(&durable, &turn)
+      noteStatus(durable, neighbours)
+    }
+    guard neighbours.activity == .active else { return }
+    for (place, link) in neighbours.links.enumerated()
+    where steady - turn.helloAt[place] >= Self.helloMilliseconds {
+      var hello = ByteWriter(capacity: 128)
+      HelloFrame(
+        partition: partition, epoch: durable.replica.epoch, incarnation: setup.partition.incarnation,
+        credit: UInt32(Self.credit), node: setup.partition.node
+      ).write(into: &hello)
+      // Without a connection yet, soon again: nothing comes before the first hello arrives.
+      turn.helloAt[place] =
+        try link.send(hello.bytes) ? steady : steady - Self.helloMilliseconds + Self.retryMilliseconds
     }
   }
 
-  private func sayHello(_ link: DispatcherLink, _ durable: borrowing DurablePartition) throws -> Bool {
-    var hello = ByteWriter(capacity: 128)
-    HelloFrame(
-      partition: partition, epoch: epoch, incarnation: setup.incarnation, credit: UInt32(Self.credit),
-      node: setup.node
-    ).write(into: &hello)
-    let isSent = try link.send(hello.bytes)
-    let (committed, checkpointed) = (durable.log.synced.rawValue, durable.checkpointed.rawValue)
-    let (orders, replayBytes) = (durable.core.ordersPlaced, durable.replayBytes)
+  private func noteStatus(_ durable: borrowing DurablePartition, _ neighbours: Neighbours) {
+    let replica = durable.replica
+    let (checkpointed, orders) = (durable.checkpointed.rawValue, durable.core.ordersPlaced)
+    let replayBytes = durable.replayBytes
+    let room = durable.room
+    let directory = setup.partition.directory
     board.status.withLock {
-      $0.committed = committed
+      $0.epoch = replica.epoch
+      $0.role = replica.roleName
+      $0.last = replica.last.sn.rawValue
+      $0.committed = replica.committed.sn.rawValue
       $0.checkpointed = checkpointed
       $0.orders = orders
       $0.replayBytes = replayBytes
+      $0.isActive = neighbours.activity == .active
+      $0.activity = neighbours.activity.sentence
+      $0.note =
+        neighbours.lastAlarm.isEmpty
+        ? room.isFull
+          ? "refuses writes until \(room.resumeBytes >> 20) MiB are free at \(directory)"
+          : neighbours.activity.sentence
+        : neighbours.lastAlarm
     }
-    return isSent
+  }
+
+  private func takeWritten(_ durable: inout DurablePartition, _ checkpointer: Checkpointer) throws -> Bool {
+    guard let written = try checkpointer.takeWritten() else { return false }
+    durable.written(written)
+    return true
   }
 
   private func checkpoint(
     _ durable: inout DurablePartition, _ checkpointer: Checkpointer, _ turn: inout Turn, steady: Int64,
     isStopping: Bool
   ) throws {
-    if durable.isCheckpointing, let written = try checkpointer.takeWritten() { durable.written(written) }
+    if durable.isCheckpointing { _ = try takeWritten(&durable, checkpointer) }
     let isWanted =
       isStopping || !turn.waitingAudits.isEmpty
       || steady - turn.checkpointAt >= Self.checkpointMilliseconds
@@ -279,20 +590,23 @@ final class PartitionNode: Sendable {
       turn.checkpointAt = steady
       durable.freeze()
     }
-    if let frozen = durable.copyFrozen(atMost: Self.copiesPerTurn) { checkpointer.write(frozen) }
+    if let frozen = durable.copyFrozen(atMost: Self.copiesPerTurn) {
+      checkpointer.write(frozen, mayTrim: durable.mayTrim(holding: frozen))
+    }
   }
 
   /// Starts audits whose asker's writes are all in SQLite, and sends those that are done.
   private func audit(
-    _ audits: Audits, _ link: DispatcherLink, _ turn: inout Turn, checkpointed: SequenceNumber
+    _ audits: Audits, _ neighbours: Neighbours, _ turn: inout Turn, _ durable: borrowing DurablePartition
   ) throws {
+    let (checkpointed, epoch) = (durable.checkpointed, durable.replica.epoch)
     turn.waitingAudits.removeAll { waiting in
       guard waiting.from <= checkpointed else { return false }
       audits.run(waiting.ticket, database: setup.partition.databasePath, epoch: epoch)
       return true
     }
-    for answer in audits.takeAnswers() {
-      let isSent = try answer.withUnsafeBytes { try link.send($0) }
+    for (dispatcher, answer) in audits.takeAnswers() {
+      let isSent = try answer.withUnsafeBytes { try neighbours.links[dispatcher].send($0) }
       if !isSent { logger.warning("an audit's answer was dropped, because the dispatcher is gone") }
     }
   }
@@ -316,8 +630,8 @@ final class PartitionNode: Sendable {
 
   /// - Returns: whether the frame was taken, and must stay.
   private func accept(
-    _ bytes: UnsafeRawBufferPointer, _ core: inout PartitionCore, _ received: inout ReceivedBatches,
-    _ link: DispatcherLink
+    _ bytes: UnsafeRawBufferPointer, _ durable: inout DurablePartition, _ received: inout ReceivedBatches,
+    _ link: DispatcherLink, dispatcher: Int
   ) throws -> Bool {
     do {
       guard bytes.count > 0, bytes[0] == FrameKind.batch.rawValue else {
@@ -326,7 +640,8 @@ final class PartitionNode: Sendable {
       let (header, _, _) = try BatchHeader.read(bytes)
       guard header.partition == partition else { return false }
       // Rule 1, the epoch gate.
-      guard header.epoch == epoch else {
+      let epoch = durable.replica.epoch
+      guard header.epoch == epoch, durable.replica.role == .primary, !durable.needsRebuild else {
         if header.epoch < epoch {
           var stale = ByteWriter(capacity: 16)
           StaleFrame(partition: partition, epoch: epoch).write(into: &stale)
@@ -338,7 +653,7 @@ final class PartitionNode: Sendable {
         logger.info("batch \(header.number) waits for \(header.after), which was lost")
         return false
       }
-      try core.take(bytes, dispatcher: 0, receivedAt: Clock.wallMilliseconds())
+      try durable.core.take(bytes, dispatcher: dispatcher, receivedAt: Clock.wallMilliseconds())
       return true
     } catch let error as FrameError {
       logger.warning("a frame of the dispatcher was dropped: \(error)")

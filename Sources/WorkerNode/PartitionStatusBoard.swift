@@ -5,6 +5,11 @@ import Synchronization
 final class PartitionStatusBoard: Sendable {
   struct Status: Sendable {
     var epoch = Epoch(0)
+    var role = "inactive"
+    /// What keeps it from its role's work, in words.
+    var activity = ""
+    /// The last entry of its log.
+    var last: UInt64 = 0
     var committed: UInt64 = 0
     var checkpointed: UInt64 = 0
     var orders: UInt64 = 0

@@ -1,3 +1,4 @@
+import Bytes
 import CLinux
 import Cluster
 import Glibc
@@ -13,6 +14,8 @@ import ZeroMQ
 /// partition's thread hands its messages to the connection itself; what comes in is received by one thread,
 /// which looks at nothing but the partition in a message's head and puts it into that one's inbox. Nothing is
 /// kept for who is not there or does not read, and nothing is ever waited for: the protocol sends again.
+///
+/// Beacons it answers and sends itself where the partition's thread does not get to it (``PeerLink/desk``).
 ///
 /// That thread also watches the connections. When one breaks, all partitions hear of it; and as long as a
 /// process of this machine is not connected, the thread looks whether it lives (`LifeLock`).
@@ -40,6 +43,8 @@ package final class PeerHub: Sendable {
   /// Messages of one connection that may wait for the thread; then the peer's system holds them back.
   private static let receivedMax: Int32 = 256
   private static let messagesPerTurn = 256
+  /// How often desks are asked for beacons that are late.
+  private static let desksMilliseconds: Int64 = 10
   /// How often an unconnected process is looked for: soon at first, because the system may close its
   /// connections some milliseconds before it lets go of the lock.
   private static let lookMilliseconds: Int64 = 1
@@ -55,7 +60,7 @@ package final class PeerHub: Sendable {
   package let endpoint: String
   private let counters: [Counter]
   private let stopFlag = StopFlag()
-  private let wake = Wake()
+  let wake = Wake()
   private let wanted = Mutex<[PeerAddress]?>(nil)
   private let connections = Mutex<[String: PeerConnection]>([:])
   private let inboxes = Mutex<[PartitionID: PeerInbox]>([:])
@@ -63,8 +68,8 @@ package final class PeerHub: Sendable {
 
   private final class Counter: Sendable { let value = Atomic<Int>(0) }
 
-  /// A descriptor that any thread makes readable.
-  private final class Wake: Sendable {
+  /// A descriptor that any thread makes readable: the hub's wait ends.
+  final class Wake: Sendable {
     let descriptor: Int32
     init() {
       descriptor = laris_eventfd()
@@ -167,6 +172,8 @@ package final class PeerHub: Sendable {
   }
 
   func send(_ bytes: UnsafeRawBufferPointer, to node: String) {
+    // Whatever its length says: a peer would cut the connection for it.
+    precondition(bytes.count <= Self.messageBytesMax, "a message of \(bytes.count) bytes")
     guard let connection = connections.withLock({ $0[node] }) else { return count(.toUnknown) }
     do {
       switch try connection.send(bytes) {
@@ -222,6 +229,7 @@ package final class PeerHub: Sendable {
     var items: [PollItem] = []
     var message = Message()
     var isChanged = true
+    var desksAt: Int64 = 0
     while !stopFlag.isSet {
       if let wanted = wanted.withLock({ $0.take() }) {
         connect(wanted, &watched, &suspects)
@@ -233,9 +241,13 @@ package final class PeerHub: Sendable {
         isChanged = false
       }
       let now = Clock.steadyMilliseconds()
-      let timeout = suspects.map { max(0, $0.lookAt - now) }.min() ?? 1_000
+      if now >= desksAt { desksAt = sendBeacons() ? now + Self.desksMilliseconds : now + 1_000 }
+      let timeout = max(0, min(desksAt, suspects.map(\.lookAt).min() ?? .max) - now)
       Socket.wait(for: &items, milliseconds: Int(timeout))
-      if items[1].isReady { wake.clear() }
+      if items[1].isReady {
+        wake.clear()
+        desksAt = 0
+      }
       if items[0].isReady { try receive(socket, frame) }
       for (place, one) in order.enumerated() where items[place + 2].isReady {
         while let event = try one.next(&message) { happened(event, one, &suspects) }
@@ -246,9 +258,15 @@ package final class PeerHub: Sendable {
   }
 
   private func receive(_ socket: SocketBox, _ frame: PeerFrame) throws(ZeroMQError) {
-    for _ in 0..<Self.messagesPerTurn {
+    var isRest = false
+    var left = Self.messagesPerTurn
+    while left > 0 || isRest {
+      left -= 1
       guard try socket.receive(into: frame) else { return }
-      deliver(frame)
+      // A message is one frame; one of several is nobody's that speaks this protocol.
+      let isWhole = !isRest && !frame.hasMore
+      isRest = frame.hasMore
+      if isWhole { deliver(frame) } else { count(.malformed) }
     }
   }
 
@@ -258,7 +276,28 @@ package final class PeerHub: Sendable {
     guard bytes.count >= 4, bytes[1] == MessageCodec.version else { return count(.malformed) }
     let partition = PartitionID(UInt16(bytes[2]) | UInt16(bytes[3]) << 8)
     guard let inbox = inboxes.withLock({ $0[partition] }) else { return count(.forNobody) }
+    if MessageCodec.concernsDesk(bytes[0]), inbox.desk.isOpen, let decoded = try? MessageCodec.read(bytes),
+      let answer = inbox.desk.receive(decoded.message, decoded.envelope)
+    {
+      send(answer)
+    }
     count(inbox.put(frame) ? .received : .forFull)
+  }
+
+  private func send(_ message: BeaconDesk.Outgoing) {
+    var writer = ByteWriter(capacity: 256)
+    MessageCodec.write(message.message, message.envelope, into: &writer)
+    send(writer.bytes, to: message.to)
+  }
+
+  /// - Returns: whether there is a desk that may have some to send.
+  private func sendBeacons() -> Bool {
+    var isAnyOpen = false
+    for inbox in inboxes.withLock({ Array($0.values) }) where inbox.desk.isOpen {
+      isAnyOpen = true
+      for beacon in inbox.desk.beacons() { send(beacon) }
+    }
+    return isAnyOpen
   }
 
   private func tell(_ event: PeerEvent) {
@@ -299,7 +338,9 @@ package final class PeerHub: Sendable {
     suspects.removeAll { !names.contains($0.node) }
     for one in rest.values {
       let old = one.connection.address
-      if let new = watched[old.node]?.connection.address, new.incarnation != old.incarnation {
+      // One that was not connected is looked for already, or proven dead.
+      if one.isConnected, let new = watched[old.node]?.connection.address, new.incarnation != old.incarnation
+      {
         suspect(old, &suspects, now: now)
       }
       one.connection.close()
@@ -320,7 +361,12 @@ package final class PeerHub: Sendable {
     switch event {
     case .connected:
       one.isConnected = true
-      suspects.removeAll { $0.node == address.node && $0.incarnation == address.incarnation }
+      // A last look: who took the connection may be a later process at the same address.
+      for place in suspects.indices
+      where suspects[place].node == address.node && suspects[place].incarnation == address.incarnation {
+        suspects[place].lookAt = 0
+        suspects[place].until = 0
+      }
     case .broke:
       guard one.isConnected else { return }
       one.isConnected = false

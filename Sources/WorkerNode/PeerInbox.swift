@@ -9,11 +9,6 @@ import ZeroMQ
 ///
 /// Bounded: a thread that does not read loses messages, which the protocol sends again; never what happened.
 final class PeerInbox: Sendable {
-  enum Item {
-    case message(PeerFrame)
-    case happened(PeerEvent)
-  }
-
   static let bytesMax = 64 << 20
   static let messagesMax = 4_096
 
@@ -31,8 +26,10 @@ final class PeerInbox: Sendable {
 
   private let state = Mutex(State())
   let descriptor: Int32
+  let desk: PeerDesk
 
-  init() {
+  init(desk: PeerDesk) {
+    self.desk = desk
     descriptor = laris_eventfd()
     precondition(descriptor >= 0, "eventfd: \(String(cString: strerror(errno)))")
   }
@@ -64,6 +61,10 @@ final class PeerInbox: Sendable {
       }
       let mine = state.spare.popLast() ?? PeerFrame()
       mine.exchange(with: frame)
+      if state.next == Self.messagesMax {
+        state.messages.removeFirst(state.next)
+        state.next = 0
+      }
       state.messages.append(mine)
       state.bytes += count
       signal(&state)
@@ -109,6 +110,7 @@ package final class PeerFrame: @unchecked Sendable {
   private var message = Message()
   package init() {}
   package var bytes: UnsafeRawBufferPointer { message.bytes }
+  var hasMore: Bool { message.hasMore }
 
   func exchange(with other: PeerFrame) { swap(&message, &other.message) }
   func clear() { message.clear() }

@@ -3,9 +3,11 @@ import Cluster
 import DurablePartition
 import Foundation
 import LarisProtocol
+import NodeProtocol
 import Logging
 import Marketplace
 import NodeSupport
+import Replication
 import SwiftProtobuf
 import Wire
 import ZeroMQ
@@ -15,17 +17,40 @@ package final class WorkerNode {
   package struct Configuration: Sendable {
     package var data: String
     package var node: String
-    /// Where the dispatcher listens for workers.
-    package var dispatcher: String
+    /// Where dispatchers listen for workers.
+    package var dispatchers: [String]
+    /// Where other workers reach this one; nil: on loopback, at the first port from 12122 on that is free.
+    package var replicationListen: String?
+    /// Replicas of a group are spread over zones.
+    package var zone: String
     package var rowsMax: Int
     /// Writes are refused where less is free on the disk.
     package var diskReserveBytes: Int
-    package init(data: String, node: String, dispatcher: String, rowsMax: Int, diskReserveBytes: Int) {
+    /// Rule 5; the grace follows from it.
+    package var leaseMilliseconds: Int64?
+    package init(
+      data: String, node: String, dispatchers: [String], replicationListen: String? = nil, zone: String = "",
+      rowsMax: Int, diskReserveBytes: Int, leaseMilliseconds: Int64? = nil
+    ) {
       self.data = data
       self.node = node
-      self.dispatcher = dispatcher
+      self.dispatchers = dispatchers
+      self.replicationListen = replicationListen
+      self.zone = zone
       self.rowsMax = rowsMax
       self.diskReserveBytes = diskReserveBytes
+      self.leaseMilliseconds = leaseMilliseconds
+    }
+
+    var replication: Replica.Settings {
+      var settings = Replica.Settings()
+      if let lease = leaseMilliseconds {
+        settings.leaseMilliseconds = lease
+        settings.graceMilliseconds = lease + lease / 4
+        settings.driftMilliseconds = lease / 16
+        settings.beaconMilliseconds = lease / 4
+      }
+      return settings
     }
   }
 
@@ -38,6 +63,10 @@ package final class WorkerNode {
   private let incarnation = Incarnation.random()
   private let startedAt = Clock.wallMilliseconds()
   private let context = ZeroMQContext()
+  private let hub: PeerHub
+  private let lockPlace: LifeLock.Place
+  /// The workers that dispatchers have told of.
+  private var peers: [String: PeerAddress] = [:]
   private let logger: Logger
   private var partitions: [PartitionID: PartitionNode] = [:]
   private let partitionStop = StopFlag()
@@ -67,52 +96,77 @@ package final class WorkerNode {
       identity = DataFolder.Identity(kind: "worker", cluster: "", node: configuration.node)
       try folder.setIdentity(identity)
     }
+    lockPlace = try folder.keepUntilExit(as: incarnation)
+    hub = try Self.openHub(configuration, incarnation, context, logger)
   }
 
   /// Serves until `stop` is set; then drains, writes a last checkpoint, and returns.
   package func run(until stop: StopFlag) throws {
-    let socket = try Socket(.dealer, in: context)
-    socket.setHighWaterMarks(send: 100, receive: 100)
-    socket.setImmediate()
-    socket.setReconnect(milliseconds: 20, max: 200)
-    socket.setRoutingID("\(configuration.node)/\(incarnation)")
-    socket.setLinger(milliseconds: 200)
-    do {
-      try socket.connect(configuration.dispatcher)
-    } catch {
-      throw NodeError(
-        .usage, "--dispatcher \(configuration.dispatcher) is no address; it should look like tcp://HOST:PORT")
-    }
+    let links = try configuration.dispatchers.map(link)
     logger.info(
-      "worker starts", metadata: ["pid": "\(getpid())", "dispatcher": "\(configuration.dispatcher)"])
-    var beaconAt: Int64 = 0
-    var message = Message()
+      "worker starts",
+      metadata: [
+        "pid": "\(getpid())", "dispatchers": "\(configuration.dispatchers.joined(separator: " "))",
+        "replication": "\(hub.endpoint)",
+      ])
+    var beaconAt = links.map { _ in Int64(0) }
+    var items = links.map(\.pollItem)
+    let frame = DispatcherLink.Frame()
     while !stop.isSet {
       let now = Clock.steadyMilliseconds()
-      if now - beaconAt >= Self.beaconMilliseconds {
-        // Without a connection yet, soon again: nothing is served before the first one arrives.
-        beaconAt =
-          send(beacon(leaving: false), on: socket)
-          ? now : now - Self.beaconMilliseconds + Self.retryMilliseconds
+      for (place, link) in links.enumerated() {
+        if now - beaconAt[place] >= Self.beaconMilliseconds {
+          // Without a connection yet, soon again: nothing is served before the first one arrives.
+          beaconAt[place] =
+            send(beacon(leaving: false), on: link)
+            ? now : now - Self.beaconMilliseconds + Self.retryMilliseconds
+        }
+        while try link.receive(into: frame) {
+          try handle(frame.bytes, from: configuration.dispatchers[place])
+        }
       }
-      while try socket.receive(into: &message) { try handle(message.bytes) }
-      _ = socket.wait(milliseconds: Int(Self.retryMilliseconds))
+      Socket.wait(for: &items, milliseconds: Int(Self.retryMilliseconds))
     }
     logger.info("worker drains")
-    _ = send(beacon(leaving: true), on: socket)
+    for link in links { _ = send(beacon(leaving: true), on: link) }
     partitionStop.set()
     for partition in partitions.values { partition.join() }
+    hub.stop()
     logger.info("worker stopped")
   }
 
+  private func link(to dispatcher: String) throws -> DispatcherLink {
+    do {
+      return try DispatcherLink(to: dispatcher, as: "\(configuration.node)/\(incarnation)", in: context)
+    } catch {
+      throw NodeError(
+        .usage, "--dispatcher \(dispatcher) is no address; it should look like tcp://HOST:PORT")
+    }
+  }
+
+  /// The port that was named, or the first that is free.
+  private static func openHub(
+    _ configuration: Configuration, _ incarnation: Incarnation, _ context: ZeroMQContext, _ logger: Logger
+  ) throws -> PeerHub {
+    func open(_ endpoint: String) throws -> PeerHub {
+      try PeerHub(
+        listen: endpoint, node: configuration.node, incarnation: incarnation, context: context, logger: logger
+      )
+    }
+    if let listen = configuration.replicationListen { return try open(listen) }
+    for port in 12_122..<12_222 {
+      if let hub = try? open("tcp://127.0.0.1:\(port)") { return hub }
+    }
+    return try open("tcp://127.0.0.1:*")
+  }
+
   /// - Returns: false where there is no connection.
-  private func send(_ beacon: Laris_Beacon, on socket: borrowing Socket) -> Bool {
+  private func send(_ beacon: Laris_Beacon, on link: DispatcherLink) -> Bool {
     do {
       let bytes: [UInt8] = try beacon.serializedBytes()
-      try socket.send([FrameKind.beacon.rawValue, FrameKind.version] + bytes)
-      return true
-    } catch let error as ZeroMQError where error.wouldBlock {
-      // No dispatcher is there: the next beacon may find one.
+      return try ([FrameKind.beacon.rawValue, FrameKind.version] + bytes).withUnsafeBytes {
+        try link.send($0)
+      }
     } catch {
       logger.error("a beacon could not be sent: \(error)")
     }
@@ -129,6 +183,10 @@ package final class WorkerNode {
     beacon.pid = UInt32(getpid())
     beacon.startedAt = startedAt
     beacon.leaving = leaving
+    beacon.replication = hub.endpoint
+    beacon.zone = configuration.zone
+    beacon.host = Machine.bootID
+    beacon.lockPath = lockPlace.text
     beacon.partitions = partitions.sorted { $0.key < $1.key }.map { partition, node in
       let status = node.board.status.withLock { $0 }
       var row = Laris_PartitionBeacon()
@@ -140,12 +198,30 @@ package final class WorkerNode {
       row.replayBytes = status.replayBytes
       row.active = status.isActive
       row.note = status.note
+      row.role = status.role
+      row.activity = status.activity
+      row.last = status.last
       return row
+    }
+    // What it has on disk and was not told to serve: it may join again with little to catch up.
+    for partition in held where partitions[partition] == nil {
+      var row = Laris_PartitionBeacon()
+      row.partition = UInt32(partition.rawValue)
+      row.role = "inactive"
+      row.note = "not a member"
+      beacon.partitions.append(row)
     }
     return beacon
   }
 
-  private func handle(_ bytes: UnsafeRawBufferPointer) throws {
+  /// Partitions of which there was data when the process started.
+  private lazy var held: [PartitionID] = {
+    let names =
+      (try? FileManager.default.contentsOfDirectory(atPath: configuration.data + "/partitions")) ?? []
+    return names.compactMap { name in UInt16(name).map { PartitionID($0) } }.sorted()
+  }()
+
+  private func handle(_ bytes: UnsafeRawBufferPointer, from dispatcher: String) throws {
     guard bytes.count >= 2, bytes[0] == FrameKind.assignment.rawValue, bytes[1] == FrameKind.version else {
       logger.warning("a frame of the dispatcher was dropped: it is no assignment of this version")
       return
@@ -164,37 +240,60 @@ package final class WorkerNode {
         throw NodeError(
           .no,
           "the data folder \(configuration.data) is of cluster \(identity.cluster), but the dispatcher at "
-            + "\(configuration.dispatcher) is of cluster \(assignment.clusterID)")
+            + "\(dispatcher) is of cluster \(assignment.clusterID)")
       }
     } else {
       identity.cluster = assignment.clusterID
       try folder.setIdentity(identity)
       logger.info("joined cluster \(assignment.clusterID)")
     }
+    meet(assignment.peers)
     for row in assignment.partitions {
-      guard let number = UInt16(exactly: row.partition) else {
-        logger.warning("an assignment names partition \(row.partition), which no cluster has")
+      let record: GroupRecord
+      do throws(NodeProtocolError) { record = try GroupRecord(row.group) } catch {
+        logger.warning("an assignment was dropped: \(error)")
         continue
       }
-      let partition = PartitionID(number)
-      guard partitions[partition] == nil else { continue }
-      var durable = DurablePartition.Setup(
-        directory: configuration.data + "/partitions/" + Self.folderName(partition),
-        cluster: assignment.clusterID, partition: partition, epoch: Epoch(row.epoch),
-        mayCreate: row.mayCreate,
-        terms: Terms(
-          reserveMilliseconds: assignment.reserveMilliseconds, feeBasisPoints: assignment.feeBasisPoints),
-        windowMilliseconds: Int64(clamping: assignment.requestWindowMilliseconds),
-        rowsMax: configuration.rowsMax)
-      durable.reserveBytes = configuration.diskReserveBytes
-      let node = PartitionNode(
-        .init(
-          partition: durable, node: configuration.node, incarnation: incarnation,
-          dispatcher: configuration.dispatcher),
-        context: context, stop: partitionStop, logger: logger)
-      partitions[partition] = node
-      node.start()
+      if let partition = partitions[record.partition] {
+        partition.tell(record)
+      } else if record.members.contains(configuration.node) || record.proposal == .join(configuration.node) {
+        start(record, mayCreate: row.mayCreate, assignment)
+      }
     }
+  }
+
+  private func meet(_ told: [Laris_Peer]) {
+    var isChanged = false
+    for peer in told where peer.node != configuration.node && !peer.replication.isEmpty {
+      let address = PeerAddress(
+        node: peer.node, incarnation: Incarnation(peer.incarnation), endpoint: peer.replication,
+        host: peer.host, lockPath: peer.lockPath)
+      guard peers[peer.node] != address else { continue }
+      peers[peer.node] = address
+      isChanged = true
+    }
+    if isChanged { hub.setPeers(Array(peers.values)) }
+  }
+
+  private func start(_ record: GroupRecord, mayCreate: Bool, _ assignment: Laris_Assignment) {
+    var durable = DurablePartition.Setup(
+      directory: configuration.data + "/partitions/" + Self.folderName(record.partition),
+      cluster: assignment.clusterID, partition: record.partition, node: configuration.node,
+      incarnation: incarnation, mayCreate: mayCreate,
+      terms: Terms(
+        reserveMilliseconds: assignment.reserveMilliseconds, feeBasisPoints: assignment.feeBasisPoints),
+      windowMilliseconds: Int64(clamping: assignment.requestWindowMilliseconds),
+      rowsMax: configuration.rowsMax)
+    durable.reserveBytes = configuration.diskReserveBytes
+    durable.replication = configuration.replication
+    durable.replication.minReplicas = max(1, Int(assignment.minReplicas))
+    let node = PartitionNode(
+      .init(
+        partition: durable, dispatchers: configuration.dispatchers, hub: hub,
+        isElsewhere: record.members.contains { $0 != configuration.node }), context: context,
+      stop: partitionStop, logger: logger)
+    partitions[record.partition] = node
+    node.start()
   }
 
   /// Four digits, so that folders sort.

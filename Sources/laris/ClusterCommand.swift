@@ -100,8 +100,14 @@ struct ClusterShape: ParsableArguments {
   @Option(help: "Partitions, 1 to 4096. Never changes.")
   var partitions: Int?
 
-  @Option(help: "Replicas of a partition. Only 1 is known so far.")
-  var replicas: Int = 1
+  @Option(help: "Replicas of a partition, 1 to 7, each on a worker of its own.")
+  var replicas: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "On how many replicas a command is durable before it is answered; with fewer, a partition refuses writes.",
+      discussion: "Default: 2 where there are 3 replicas or more, else 1."))
+  var minReplicas: Int?
 
   @Option(help: "Workers that must have joined before partitions are placed, so that they spread evenly.")
   var workers: Int?
@@ -116,12 +122,16 @@ struct ClusterShape: ParsableArguments {
   var feeBasisPoints: UInt32 = 250
 
   func validate() throws {
+    let replicas = replicas ?? 1
     if let partitions, partitions < 1 || partitions > Routing.partitionsMax {
       throw ValidationError("--partitions must be 1 to \(Routing.partitionsMax), not \(partitions)")
     }
-    guard replicas == 1 else {
+    guard (1...Self.replicasMax).contains(replicas) else {
+      throw ValidationError("--replicas must be 1 to \(Self.replicasMax), not \(replicas)")
+    }
+    if let minReplicas, minReplicas < 1 || minReplicas > replicas {
       throw ValidationError(
-        "--replicas \(replicas): this version keeps 1 replica of a partition; leave it at 1")
+        "--min-replicas \(minReplicas): it is 1 to the number of replicas, which is \(replicas)")
     }
     if let workers, workers < 1 || workers > 1_000 {
       throw ValidationError("--workers must be 1 to 1000, not \(workers)")
@@ -140,12 +150,22 @@ struct ClusterShape: ParsableArguments {
     }
   }
 
-  func record(defaultPartitions: Int = 64, defaultWorkers: Int = 1) throws -> ClusterRecord {
-    ClusterRecord(
+  static let replicasMax = 7
+
+  func record(defaultPartitions: Int = 64, defaultWorkers: Int? = nil) throws -> ClusterRecord {
+    let replicas = replicas ?? 1
+    let workers = workers ?? defaultWorkers ?? replicas
+    guard replicas <= workers else {
+      throw ValidationError(
+        "--replicas \(replicas) with --workers \(workers): each replica of a partition is on a worker of its "
+          + "own, so there must be as many workers")
+    }
+    return ClusterRecord(
       id: UUID().uuidString.lowercased(), name: name, currency: currency,
       partitions: partitions ?? defaultPartitions, replicas: replicas,
-      initialWorkers: workers ?? defaultWorkers, reserveMilliseconds: reserveMinutes * 60_000,
-      feeBasisPoints: feeBasisPoints, requestWindowMilliseconds: 24 * 3_600_000,
+      minReplicas: minReplicas ?? ClusterRecord.minReplicas(of: replicas), initialWorkers: workers,
+      reserveMilliseconds: reserveMinutes * 60_000, feeBasisPoints: feeBasisPoints,
+      requestWindowMilliseconds: 24 * 3_600_000,
       createdAt: Clock.wallMilliseconds())
   }
 }

@@ -22,7 +22,8 @@ struct Laris: ParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      Up.self, ClusterCommand.self, DispatcherCommand.self, WorkerCommand.self, Submit.self, Resolve.self,
+      Up.self, ClusterCommand.self, DispatcherCommand.self, WorkerCommands.self, PartitionCommand.self,
+      Submit.self, Resolve.self,
       Get.self,
       Status.self, Audit.self, Inspect.self, LogCommand.self,
     ])

@@ -94,7 +94,7 @@ struct NodeOptions: ParsableArguments {
 }
 
 /// A node's name: letters, digits, `-`, `_` and `.`, 1 to 64 of them.
-func validateNode(_ name: String) throws {
+func validateNode(_ name: String, flag: String = "--node") throws {
   let allowed = name.utf8.allSatisfy { byte in
     switch byte {
     case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
@@ -104,7 +104,7 @@ func validateNode(_ name: String) throws {
     }
   }
   guard allowed, !name.isEmpty, name.utf8.count <= 64 else {
-    throw ValidationError("--node '\(name)': a node's name has 1 to 64 letters, digits, '-', '_' or '.'")
+    throw ValidationError("\(flag) '\(name)': a node's name has 1 to 64 letters, digits, '-', '_' or '.'")
   }
 }
 

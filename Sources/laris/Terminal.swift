@@ -58,6 +58,16 @@ enum Terminal {
     }
   }
 
+  /// 2026-01-31T08:09:10Z
+  static func time(milliseconds: Int64) -> String {
+    var seconds = time_t(milliseconds / 1_000)
+    var parts = tm()
+    gmtime_r(&seconds, &parts)
+    func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
+    return "\(parts.tm_year + 1_900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))T"
+      + "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))Z"
+  }
+
   static func duration(milliseconds: Int64) -> String {
     let seconds = milliseconds / 1_000
     switch seconds {

@@ -62,9 +62,21 @@ struct Up: ParsableCommand {
         "the cluster in \(data) has \(cluster.partitions) partitions, and that never changes; "
           + "leave out --partitions \(wanted), or name another folder with --data")
     }
+    if let wanted = shape.replicas, wanted != cluster.replicas {
+      throw NodeError(
+        .usage,
+        "the cluster in \(data) keeps \(cluster.replicas) replicas of a partition; leave out --replicas "
+          + "\(wanted), or name another folder with --data")
+    }
+    guard workers >= cluster.replicas else {
+      throw NodeError(
+        .usage,
+        "the cluster in \(data) keeps \(cluster.replicas) replicas of a partition, each on a worker of its own: "
+          + "--workers \(workers) are too few")
+    }
     Terminal.print(
-      "cluster \(cluster.name) in \(data): \(cluster.partitions) partitions, \(workers) workers, 1 replica each"
-    )
+      "cluster \(cluster.name) in \(data): \(cluster.partitions) partitions, \(workers) workers, "
+        + "\(cluster.replicas) \(cluster.replicas == 1 ? "replica" : "replicas") each")
 
     var supervisor = Supervisor(logs: data)
     defer { supervisor.stopAll() }

@@ -5,7 +5,7 @@ import WorkerNode
 
 struct WorkerCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "worker",
+    commandName: "run",
     abstract: "Run a worker: it serves the partitions that it is given.",
     discussion: """
       It only needs a dispatcher's address to join. Its data folder is its own: with it, it comes back
@@ -20,8 +20,21 @@ struct WorkerCommand: ParsableCommand {
   @Option(help: "This worker's name, unique in the cluster.")
   var node: String
 
-  @Option(help: "Where the dispatcher listens for workers.")
-  var dispatcher: String = "tcp://127.0.0.1:12121"
+  @Option(help: "Where a dispatcher listens for workers; again for every other one.")
+  var dispatcher: [String] = ["tcp://127.0.0.1:12121"]
+
+  @Option(
+    help: ArgumentHelp(
+      "Where other workers reach this one, by an address that they can use.",
+      discussion: "Not named: on 127.0.0.1, at the first port from 12122 on that is free."))
+  var replicationListen: String?
+
+  @Option(help: "Where it stands, like a rack or a hall: replicas are spread over zones.")
+  var zone: String = ""
+
+  @Option(
+    help: "Milliseconds for which a member's word lets a primary serve; failover takes a little longer.")
+  var lease: Int = 160
 
   @Option(help: "Rows of one table that a partition keeps in memory.")
   var rowsMax: Int = 400_000
@@ -33,7 +46,19 @@ struct WorkerCommand: ParsableCommand {
 
   func validate() throws {
     try validateNode(node)
-    try validateEndpoint(dispatcher, flag: "--dispatcher")
+    for endpoint in dispatcher { try validateEndpoint(endpoint, flag: "--dispatcher") }
+    guard !dispatcher.isEmpty, dispatcher.count <= 16 else {
+      throw ValidationError("name 1 to 16 dispatchers with --dispatcher")
+    }
+    if let replicationListen {
+      try validateEndpoint(replicationListen, flag: "--replication-listen")
+      guard !replicationListen.contains("0.0.0.0"), !replicationListen.contains("//*") else {
+        throw ValidationError("--replication-listen must be an address that the other workers can reach")
+      }
+    }
+    guard lease >= 80, lease <= 60_000 else {
+      throw ValidationError("--lease must be 80 to 60000 milliseconds")
+    }
     guard rowsMax >= 1_000, rowsMax <= 100_000_000 else {
       throw ValidationError("--rows-max must be 1000 to 100000000")
     }
@@ -44,7 +69,8 @@ struct WorkerCommand: ParsableCommand {
     let stop = nodeOptions.start()
     let worker = try WorkerNode(
       .init(
-        data: data, node: node, dispatcher: dispatcher, rowsMax: rowsMax, diskReserveBytes: diskReserve << 20)
+        data: data, node: node, dispatchers: dispatcher, replicationListen: replicationListen, zone: zone,
+        rowsMax: rowsMax, diskReserveBytes: diskReserve << 20, leaseMilliseconds: Int64(lease))
     )
     try worker.run(until: stop)
   }

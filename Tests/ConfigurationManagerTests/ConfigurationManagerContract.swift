@@ -57,7 +57,7 @@ struct ConfigurationManagerContract: Sendable, CustomTestStringConvertible {
 
   static let record = ClusterRecord(
     id: "0190a6c2-0000-7000-8000-000000000001", name: "pasar malam 'é'", currency: "IDR", partitions: 6,
-    replicas: 1, initialWorkers: 3, reserveMilliseconds: 86_400_000, feeBasisPoints: 250,
+    replicas: 3, minReplicas: 2, initialWorkers: 3, reserveMilliseconds: 86_400_000, feeBasisPoints: 250,
     requestWindowMilliseconds: 86_400_000, createdAt: 1_763_323_200_000)
 
   static func group(
@@ -129,6 +129,7 @@ struct ConfigurationManagerTests {
     record.currency = "\u{0}'\";--漢字🛵"
     record.partitions = 4_096
     record.replicas = 255
+    record.minReplicas = 255
     record.initialWorkers = 65_535
     record.reserveMilliseconds = 3_155_760_000_000
     record.feeBasisPoints = 10_000
@@ -361,6 +362,48 @@ struct ConfigurationManagerTests {
     let again = try place.open()
     #expect(try !again.claim(node: "worker-1", folder: "two"))
     #expect(try again.claim(node: "worker-1", folder: "one"))
+  }
+
+  // MARK: What operators want
+
+  @Test(arguments: Contract.all)
+  func `what operators want is there for the next controller`(_ contract: Contract) throws {
+    let place = try contract.make(Contract.record)
+    let store = try place.open()
+    #expect(try store.plans() == Plans())
+    let long = String(repeating: "é", count: 32)
+    for _ in 0..<2 { try store.setDraining(true, "worker-1") }
+    try store.setDraining(true, long)
+    let (first, second) = (
+      Move(partition: PartitionID(5), source: "a/\"", target: long),
+      Move(partition: PartitionID(0), source: "b", target: "c")
+    )
+    for move in [first, second] {
+      #expect(try store.setMove(move, of: move.partition, insteadOf: nil) == move)
+    }
+    #expect(
+      try place.open().plans() == Plans(draining: ["worker-1", long], moves: [second, first]),
+      "moves are by partition")
+    for _ in 0..<2 { try store.setDraining(false, "worker-1") }
+    #expect(try store.setMove(nil, of: first.partition, insteadOf: first) == nil)
+    #expect(try place.open().plans() == Plans(draining: [long], moves: [second]))
+  }
+
+  @Test(arguments: Contract.all)
+  func `a move is replaced by who knows it only`(_ contract: Contract) throws {
+    let store = try open(contract)
+    let partition = PartitionID(2)
+    let move = Move(partition: partition, source: "a", target: "b")
+    let other = Move(partition: partition, source: "a", target: "c")
+    #expect(try store.setMove(nil, of: partition, insteadOf: other) == nil, "there is none")
+    #expect(try store.setMove(other, of: partition, insteadOf: move) == nil, "nor is one made of it")
+    #expect(try store.setMove(move, of: partition, insteadOf: nil) == move)
+    #expect(try store.setMove(move, of: partition, insteadOf: nil) == move, "once done it is done")
+    #expect(try store.setMove(other, of: partition, insteadOf: nil) == move)
+    #expect(try store.setMove(nil, of: partition, insteadOf: other) == move)
+    #expect(try store.setMove(move.undone, of: partition, insteadOf: move) == move.undone)
+    #expect(try store.setMove(move.undone, of: partition, insteadOf: move) == move.undone)
+    #expect(try store.plans() == Plans(moves: [move.undone]))
   }
 
   // MARK: Who is there

@@ -35,6 +35,7 @@ struct EmbeddedStoreTests {
     "UPDATE cluster SET partitions = 0", "UPDATE cluster SET partitions = 4097",
     "UPDATE cluster SET partitions = -1",
     "UPDATE cluster SET partitions = 5", "UPDATE cluster SET replicas = -1",
+    "UPDATE cluster SET min_replicas = 0", "UPDATE cluster SET min_replicas = replicas + 1",
     "UPDATE cluster SET initial_workers = 0",
     "UPDATE cluster SET reserve_milliseconds = -1", "UPDATE cluster SET request_window_milliseconds = -1",
     "UPDATE cluster SET fee_basis_points = 10001", "UPDATE cluster SET id = ''",
@@ -115,14 +116,63 @@ struct EmbeddedStoreTests {
     #expect(store.change(ConfigurationManagerContract.change(next), as: nil) == .accepted)
   }
 
+  /// What the second version added.
+  private static let secondVersion = """
+    ALTER TABLE groups ADD COLUMN secondaries TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE groups ADD COLUMN proposal TEXT;
+    ALTER TABLE groups ADD COLUMN proposal_node TEXT;
+    ALTER TABLE groups ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE history ADD COLUMN incarnation INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE history ADD COLUMN secondaries TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE history ADD COLUMN proposal TEXT;
+    ALTER TABLE history ADD COLUMN proposal_node TEXT;
+    ALTER TABLE history ADD COLUMN author TEXT NOT NULL DEFAULT '';
+    ALTER TABLE history ADD COLUMN commit_point INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE revision (value INTEGER NOT NULL);
+    INSERT INTO revision VALUES (0);
+    PRAGMA user_version = 2;
+    UPDATE groups SET secondaries = '["b"]' WHERE partition = 0;
+    """
+
+  @Test func `a file of the second version is brought up to date, and loses nothing`() throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/cluster.sqlite"
+    do { try Database(path, mode: .readWrite).execute(Self.firstVersion + Self.secondVersion) }
+    for _ in 0..<2 {
+      let store = try EmbeddedStore(path, exists: true)
+      #expect(store.cluster.replicas == 1 && store.cluster.minReplicas == 1)
+      #expect(
+        try store.group(PartitionID(0))
+          == ConfigurationManagerContract.group(0, 2, "a", 9, secondaries: ["b"], isOpened: true))
+      #expect(try store.plans().draining.isSubset(of: ["b"]))
+      try store.setDraining(true, "b")
+    }
+    #expect(try EmbeddedStore(path, exists: true).plans() == Plans(draining: ["b"]))
+  }
+
+  @Test(arguments: [
+    "INSERT INTO drains VALUES ('')", "INSERT INTO moves VALUES (6, 'a', 'b')",
+    "INSERT INTO moves VALUES (-1, 'a', 'b')", "INSERT INTO moves VALUES (0, 'a', 'a')",
+    "INSERT INTO moves VALUES (0, '', 'b')",
+  ])
+  func `plans that no program of ours writes are refused`(sql: String) throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/cluster.sqlite"
+    try EmbeddedStore.create(path, Self.record, exists: false)
+    do { try Database(path, mode: .readWrite).execute(sql) }
+    let store = try EmbeddedStore(path, exists: true)
+    let error = #expect(throws: ConfigurationError.self) { _ = try store.plans() }
+    #expect(error?.description.hasPrefix("\(path) is damaged") == true)
+  }
+
   @Test func `a file of a later version is refused by name`() throws {
     let folder = try TestFolder()
     let path = folder.path + "/cluster.sqlite"
     try EmbeddedStore.create(path, Self.record, exists: false)
-    do { try Database(path, mode: .readWrite).execute("PRAGMA user_version = 3") }
+    do { try Database(path, mode: .readWrite).execute("PRAGMA user_version = 4") }
     let error = #expect(throws: ConfigurationError.self) { _ = try EmbeddedStore(path, exists: true) }
     #expect(error?.kind == .tooNew)
-    #expect(error?.description == "\(path) has version 3 and this program knows 2; run a later one")
+    #expect(error?.description == "\(path) has version 4 and this program knows 3; run a later one")
   }
 
   @Test func `a file that another has locked is an unknown outcome, soon`() throws {

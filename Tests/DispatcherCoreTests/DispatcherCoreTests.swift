@@ -69,6 +69,24 @@ struct RoutingTests {
     #expect(world.isIdle)
   }
 
+  @Test func `what operators ask is answered by the shell in its time, a bounded number at once`() throws {
+    var limits = DispatcherCore.Limits()
+    limits.operatorRequestsMax = 2
+    let world = World(limits)
+    let first = world.request(field: .drainWorker, number: 0)
+    world.send([first, world.request(shop: 1)])
+    world.send(world.request(field: .getGroupHistory, number: 0))
+    world.send(world.request(field: .switchPrimary, number: 0))
+    #expect(try world.codes() == [DeliveryCode.busy.number], "the first message waits for its other half")
+    #expect(world.operatorRequests.map(\.bytes).first == first)
+    #expect(world.operatorRequests.count == 2 && !world.isIdle)
+    world.answerOperators()
+    #expect(try world.answered().map(\.codes) == [[0, DeliveryCode.noPrimary.number], [0]])
+    #expect(world.isIdle)
+    world.send(world.request(field: .moveReplica, number: 0))
+    #expect(world.operatorRequests.count == 1, "there is room again")
+  }
+
   @Test(arguments: [6, 7, UInt64(UInt32.max)])
   func `a partition that does not exist can't be audited`(_ partition: UInt64) throws {
     let world = World()

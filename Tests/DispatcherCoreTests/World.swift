@@ -179,6 +179,13 @@ final class World {
   var counters: DispatcherCore.Counters { core.counters }
   var statusRequests: [DispatcherCore.StatusRequest] { core.statusRequests }
 
+  var operatorRequests: [DispatcherCore.OperatorRequest] { core.operatorRequests }
+
+  func answerOperators() {
+    for request in core.operatorRequests { core.answer(request, .done, Self.reply(request.id)) }
+    core.clearOperatorRequests()
+  }
+
   func answerStatus() {
     for request in core.statusRequests {
       Self.reply(request.id).withUnsafeBytes { core.answerStatus(request, $0) }

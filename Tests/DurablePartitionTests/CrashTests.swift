@@ -233,7 +233,7 @@ struct Recovery {
     let answered = moment.answered
     let setup = Worker.setup(disk, epoch: 2, mayCreate: !moment.hasServed)
     let worker = try Worker(setup)
-    let applied = worker.applied
+    let applied = worker.recovered
     let promised = answered == 0 ? 0 : run.groups[answered - 1].applied
     guard applied >= promised else {
       throw Wrong("it ends at entry \(applied), but entry \(promised) was answered")

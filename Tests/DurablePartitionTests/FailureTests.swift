@@ -72,7 +72,7 @@ struct FailureTests {
     // The process ends. The next one reads what memory still has, and tells its caller so.
     let disk1 = disk.snapshot.afterCrash(.keeping)
     let again = try Worker(Worker.setup(disk1, epoch: 2, mayCreate: false))
-    #expect(again.applied > before, "memory has what the disk has not")
+    #expect(again.recovered > before, "memory has what the disk has not")
     let answers = try again.tell(lost, at: traffic.now)
     #expect(try !Self.codes(answers).contains(DeliveryCode.diskFull.number))
     // Only now the power goes: what was told is there, although the first sync of it failed.

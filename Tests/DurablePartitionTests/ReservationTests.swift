@@ -53,7 +53,7 @@ struct ReservationTests {
       let disk = SimulatedDisk()
       do {
         let worker = try Self.worker(on: disk, orders: orders)
-        #expect(worker.reservations.count <= 8_192)
+        #expect(worker.reservations.count <= 2_048)
       }
       let count = Atomic(0)
       disk.setFault { operation in
@@ -68,7 +68,7 @@ struct ReservationTests {
       // The first turn looks what comes next.
       #expect(worker.hasWork(at: Self.start))
       try worker.tell([], at: Self.start)
-      #expect(worker.reservations.count == 4_096)
+      #expect(worker.reservations.count == 1_024)
       #expect(worker.reservations.first == Self.start + Milliseconds(Self.reserve))
       #expect(!worker.hasWork(at: Self.start + Milliseconds(Self.reserve) - 1))
       reads.append(count.load(ordering: .relaxed))
@@ -95,7 +95,7 @@ struct ReservationTests {
       }
       worker = try Worker(Worker.setup(disk, epoch: epoch, mayCreate: false))
     }
-    #expect(mostInMemory <= 8_192)
+    #expect(mostInMemory <= 2_048)
     #expect(turns >= 20_000 / 256)
     #expect(turns < 200)
     try worker.checkpoint()

@@ -4,9 +4,27 @@ import DurablePartition
 import Files
 import Marketplace
 import PartitionStore
+import Replication
 import SQLite
 import Wire
 import WorkerCore
+
+/// Nobody else is there: a group of one, and a configuration manager that says so.
+final class Alone: Surroundings {
+  var now: Int64 = 1
+  var isAsked = false
+  func send(_ message: UnsafeRawBufferPointer, to node: String) {
+    preconditionFailure("\(node) is not there")
+  }
+  func readConfiguration() { isAsked = true }
+  func compareAndSwap(_ record: GroupRecord, why: String, committed: SequenceNumber) {
+    preconditionFailure("nothing changes: \(why)")
+  }
+  func activityChanged(_ activity: Replica.Activity) {}
+  func alarm(_ alarm: Replica.Alarm) { preconditionFailure("\(alarm)") }
+  func offerSnapshot(to node: String) { preconditionFailure("\(node) is not there") }
+  func wantSnapshot(from node: String) { preconditionFailure("\(node) is not there") }
+}
 
 /// A partition as a worker runs it, without sockets: the real core, log and tables on the files that it is
 /// given, checkpoints by hand.
@@ -20,8 +38,9 @@ final class Worker {
     directory: String = directory
   ) -> DurablePartition.Setup {
     var setup = DurablePartition.Setup(
-      directory: directory, cluster: cluster, partition: partition, epoch: Epoch(epoch),
-      mayCreate: mayCreate, terms: Terms(reserveMilliseconds: 60_000, feeBasisPoints: 250),
+      directory: directory, cluster: cluster, partition: partition, node: "alone",
+      incarnation: Incarnation(epoch), mayCreate: mayCreate,
+      terms: Terms(reserveMilliseconds: 60_000, feeBasisPoints: 250),
       windowMilliseconds: 86_400_000, rowsMax: 40)
     setup.rowsExpected = 256
     setup.replayCheckpointEntries = 100
@@ -32,16 +51,32 @@ final class Worker {
   }
 
   private let setup: DurablePartition.Setup
+  private let surroundings = Alone()
+  /// The last entry that the start found.
+  let recovered: UInt64
   var durable: DurablePartition
   private var writer: CheckpointWriter
   private var batches: UInt64 = 0
 
   init(_ setup: DurablePartition.Setup) throws {
-    let durable = try DurablePartition(setup)
+    var durable = try DurablePartition(setup, now: surroundings.now)
     let writer = try CheckpointWriter(setup)
+    recovered = durable.replica.last.sn.rawValue
+    // It takes an epoch of its own, with a block that changes nothing.
+    let record = GroupRecord(
+      partition: setup.partition, epoch: Epoch(setup.incarnation.rawValue), primary: setup.node,
+      incarnation: setup.incarnation, isOpened: true)
+    let now = surroundings.now
+    try durable.tell(surroundings) { $0.tick(now: now) }
+    precondition(surroundings.isAsked)
+    try durable.tell(surroundings) { $0.configurationWasRead(record, now: now) }
+    precondition(durable.replica.activity == .active, "\(durable.replica.activity)")
+    let noOp = Block(
+      first: recovered + 1, count: 1, time: durable.replica.time, entries: NoOp.entry)
     self.setup = setup
     self.durable = durable
     self.writer = writer
+    blocks = [noOp]
   }
 
   var applied: UInt64 { durable.core.applied.rawValue }
@@ -55,22 +90,25 @@ final class Worker {
     var time: Milliseconds
     var entries: [UInt8]
   }
-  private(set) var blocks: [Block] = []
+  private(set) var blocks: [Block]
 
   /// One group; its answers, in order. They may be told to whoever asked.
   @discardableResult
   func tell(_ requests: [Traffic.Sent], at now: Milliseconds) throws -> [[UInt8]] {
     batches += 1
     var frame = ByteWriter()
-    BatchHeader(partition: Self.partition, epoch: setup.epoch, dispatcher: Incarnation(1), number: batches)
-      .write(.batch, into: &frame)
+    BatchHeader(
+      partition: Self.partition, epoch: durable.replica.epoch, dispatcher: Incarnation(1), number: batches
+    ).write(.batch, into: &frame)
     for request in requests {
       request.bytes.withUnsafeBytes { BatchItem.write($0, deadlineMilliseconds: 1_000, into: &frame) }
     }
     BatchHeader.setCount(requests.count, in: &frame)
     if !requests.isEmpty { try durable.core.take(frame.bytes, dispatcher: 0, receivedAt: now) }
     let before = applied
-    try durable.work(now: now)
+    surroundings.now += 1
+    try durable.work(surroundings, now: now)
+    precondition(durable.replica.committed.sn == durable.core.applied, "what is answered is committed")
     if applied > before {
       blocks.append(
         Block(
@@ -97,7 +135,7 @@ final class Worker {
   func write() throws {
     if frozen == nil { frozen = durable.copyFrozen(atMost: .max) }
     guard let checkpoint = frozen else { return }
-    let written = try writer.write(checkpoint)
+    let written = try writer.write(checkpoint, mayTrim: durable.mayTrim(holding: checkpoint))
     frozen = nil
     durable.written(written)
   }
@@ -120,9 +158,17 @@ final class Worker {
 /// All that a partition's tables hold, in one number.
 enum TablesDigest {
   private static let tables = [
-    "meta ORDER BY key", "shops ORDER BY shop_id", "skus ORDER BY shop_id, sku_id", "orders ORDER BY sn",
+    // How far it goes is asked for apart: a start adds an entry that changes nothing.
+    "meta WHERE key <> 'applied_sn' ORDER BY key", "shops ORDER BY shop_id", "skus ORDER BY shop_id, sku_id",
+    "orders ORDER BY sn",
     "payments ORDER BY provider, reference", "accounts ORDER BY kind, owner",
-    "transfers ORDER BY sn, number", "requests ORDER BY request_id",
+    "transfers ORDER BY sn, number",
+    // How answers and reservations share rows is a matter of which checkpoints were made.
+    "(SELECT request_id, sn, fingerprint, code, answer FROM requests) ORDER BY request_id",
+    """
+    (SELECT o.sn, r.expires_at FROM reservations r, json_each(r.sns) n, orders o
+      WHERE o.sn = n.value AND o.state = 'placed') ORDER BY sn
+    """,
   ]
 
   static func of(_ path: String, files: any FileSystem) throws -> UInt64 {

@@ -7,7 +7,9 @@ extension EndToEndTests {
   @Test(
     arguments: [
       (["up", "--workers", "0"], 64, "--workers must be 1 to 1000"),
-      (["up", "--replicas", "3"], 64, "keeps 1 replica"),
+      (["up", "--replicas", "8"], 64, "--replicas must be 1 to 7"),
+      (["up", "--replicas", "4"], 64, "--replicas 4 with --workers 3: each replica"),
+      (["up", "--replicas", "3", "--min-replicas", "4"], 64, "it is 1 to the number of replicas"),
       (["up", "--partitions", "5000"], 64, "--partitions must be 1 to 4096"),
       (["up", "--no-such-flag"], 64, "Unknown option '--no-such-flag'"),
       (["up", "--listen", "localhost"], 64, "should look like tcp://127.0.0.1:12120"),

@@ -285,7 +285,7 @@ extension EndToEndTests {
     #expect(dumped.output.contains("\"placeOrder\""))
 
     // What was synced and is gone or changed is never taken for nothing.
-    let lines = verified.output.split(separator: "\n").first { $0.contains("entries 1 to 3") }
+    let lines = verified.output.split(separator: "\n").first { $0.contains("entries 1 to 5") }
     let log = try #require(lines).split(separator: ":")[0]
     let segment = String(log) + "/00000000000000000001.lz4"
     let whole = try #require(FileManager.default.contents(atPath: segment))

@@ -30,7 +30,8 @@ struct ClusterRowsTarget: FuzzTarget {
   func run(_ bytes: UnsafeRawBufferPointer) throws -> String {
     let path = try ScratchFolder.fresh("cluster-rows") + "/cluster.sqlite"
     try ClusterFiles.seed().withUnsafeBytes { try ScratchFolder.write($0, to: path) }
-    try RowEdits.apply(bytes, to: path, tables: ["cluster", "groups", "workers", "history", "revision"])
+    try RowEdits.apply(
+      bytes, to: path, tables: ["cluster", "groups", "workers", "history", "revision", "drains", "moves"])
     return try ClusterFiles.use(path)
   }
 }
@@ -44,7 +45,7 @@ enum ClusterFiles {
     let path = try ScratchFolder.fresh("cluster-seed") + "/cluster.sqlite"
     let record = ClusterRecord(
       id: "0190a6c2-0000-7000-8000-00000000c1a5", name: "laris", currency: "IDR", partitions: 6, replicas: 1,
-      initialWorkers: 3, reserveMilliseconds: 86_400_000, feeBasisPoints: 250,
+      minReplicas: 1, initialWorkers: 3, reserveMilliseconds: 86_400_000, feeBasisPoints: 250,
       requestWindowMilliseconds: 86_400_000, createdAt: RandomCommands.start)
     try EmbeddedStore.create(path, record, exists: false)
     var store: EmbeddedStore? = try EmbeddedStore(path, exists: true)
@@ -56,6 +57,9 @@ enum ClusterFiles {
       _ = store?.change(GroupChange(group, why: "seed", by: "seed", at: 1), as: nil)
       try store?.markOpened(group.partition)
     }
+    try store?.setDraining(true, "worker-2")
+    let move = Move(partition: PartitionID(1), source: "worker-1", target: "worker-3")
+    _ = try store?.setMove(move, of: move.partition, insteadOf: nil)
     store = nil
     let bytes = try ScratchFolder.read(path)
     made = bytes
@@ -86,10 +90,15 @@ enum ClusterFiles {
       let claimed = try store.claim(node: "worker-1", folder: "f-1")
       let workers = (1...3).map { Controller.Worker(node: "worker-\($0)", incarnation: Incarnation(8)) }
       var controller = Controller(
-        .init(replicas: cluster.replicas, initialWorkers: cluster.initialWorkers, healingMilliseconds: 0))
-      for step in controller.steps(groups: groups, alive: workers, now: 0) {
+        .init(
+          replicas: cluster.replicas, minReplicas: cluster.minReplicas,
+          initialWorkers: cluster.initialWorkers,
+          healingMilliseconds: 0))
+      let plans = try store.plans()
+      try require(plans.moves.allSatisfy { $0.problem == nil }, "moves that are none: \(plans.moves)")
+      for step in controller.steps(groups: groups, alive: workers, moves: plans.moves, now: 0) {
         switch step {
-        case .restart(let record, let why), .place(let record, let why):
+        case .place(let record, let why):
           let change = GroupChange(record, why: why, by: "fuzz", at: 2)
           try require(change.problem == nil, "\(change): \(change.problem ?? "")")
           guard store.change(change, as: nil) == .accepted else { continue }

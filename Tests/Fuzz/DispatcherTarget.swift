@@ -191,6 +191,11 @@ struct DispatcherTarget: FuzzTarget {
         bytes.withUnsafeBytes { core.answerStatus(request, $0) }
       }
       core.clearStatusRequests()
+      for request in core.operatorRequests {
+        let (outcome, reply) = (Outcome.done, [0x10, 0x01] as [UInt8])
+        core.answer(request, outcome, reply)
+      }
+      core.clearOperatorRequests()
       for departure in core.departures {
         let (header, count, reader) = try BatchHeader.read(departure.frame)
         try require(header.partition == departure.partition, "a batch of another partition")

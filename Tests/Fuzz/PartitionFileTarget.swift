@@ -29,7 +29,7 @@ struct PartitionRowsTarget: FuzzTarget {
   let about = "rows of partition.sqlite with any values: PartitionReader, PartitionAudit, a group on top"
 
   private static let tables = [
-    "meta", "shops", "skus", "orders", "payments", "accounts", "requests", "transfers",
+    "meta", "shops", "skus", "orders", "payments", "accounts", "request_pages", "transfers", "reservations",
   ]
 
   func seeds(_ random: inout SplitMix64) throws -> [[UInt8]] {

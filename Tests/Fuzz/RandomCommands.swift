@@ -103,7 +103,7 @@ package struct RandomCommands {
     case 7, 8:
       RequestEncoder.write(id: id, channel: channel, deadlineMilliseconds: 0, query(), into: &writer)
     default:
-      let field = random.pick([CommandField.getStatus, .auditPartition])
+      let field = random.pick([CommandField.getStatus, .auditPartition, .getGroupHistory, .drainWorker])
       writer.field(1, high: id.high, low: id.low)
       writer.field(3, varint: 700)
       writer.field(field.rawValue) { $0.field(1, varint: field == .auditPartition ? 3 : 0) }

@@ -99,9 +99,43 @@ struct ReservationsTests {
       if sequenceNumber % 50_000 == 0 { reservations.written(through: sequenceNumber) }
       largest = max(largest, reservations.count)
     }
-    #expect(largest <= 8_192 + 50_000)
-    #expect(reservations.count <= 8_192)
+    #expect(largest <= 2_048 + 50_000)
+    #expect(reservations.count <= 2_048)
     #expect(reservations.first == 1_000_000)
     #expect(reservations.missing(at: 999_999, limit: 256) == nil)
+  }
+
+  @Test func `what waits for a checkpoint is let go of by its number, in whatever order it falls due`() {
+    var random = SplitMix64(seed: 7)
+    var reservations = Reservations(written: 0, loadMax: 16)
+    var items: [Reservations.Item] = []
+    for sequenceNumber in 1...30_000 as ClosedRange<UInt64> {
+      let item = Reservations.Item(
+        at: Milliseconds(random.pick(0...1_000_000)), sequenceNumber: sequenceNumber)
+      items.append(item)
+      reservations.insert(at: item.at, sequenceNumber)
+    }
+    #expect(reservations.count == 30_000)
+    #expect(reservations.first == items.min()?.at)
+    reservations.written(through: 20_001)
+    #expect((9_999 + 1...9_999 + 32).contains(reservations.count))
+    #expect(reservations.first == items.min()?.at)
+    // Those that wait for a checkpoint, and the others in pieces: not all of a piece still waits.
+    var taken: [UInt64] = []
+    let paid = Set(items.map(\.sequenceNumber).filter { $0 <= 20_001 && $0 % 3 == 0 })
+    while let first = reservations.first, first <= 1_000_000 {
+      if let missing = reservations.missing(at: 1_000_000, limit: 10) {
+        let found = items.filter {
+          missing.item < $0 && $0.sequenceNumber <= missing.writtenThrough
+        }.sorted().prefix(missing.limit)
+        reservations.load(
+          found.filter { !paid.contains($0.sequenceNumber) },
+          through: found.count < missing.limit ? nil : found.last)
+      }
+      taken += reservations.takeDue(at: 1_000_000, limit: 10)
+    }
+    #expect(Set(taken).count == taken.count)
+    #expect(Set(taken).union(paid).count == 30_000)
+    #expect(reservations.count == 0)
   }
 }

@@ -195,6 +195,97 @@ struct RowTableTests {
     for value in hot { #expect(table.find(Key(value, spread: 0)) != nil) }
   }
 
+  /// A key that counts how often its hash is asked for: once for every place that is looked at or moved.
+  private struct CountedKey: RowKey {
+    final class Counter { var hashes = 0 }
+    let value: UInt64
+    let counter: Counter
+    var hashBits: UInt64 {
+      counter.hashes += 1
+      return mixed(value)
+    }
+    static func == (a: Self, b: Self) -> Bool { a.value == b.value }
+  }
+
+  @Test func `no insertion moves more than a few rows to a larger index`() {
+    let counter = CountedKey.Counter()
+    var table = RowTable<CountedKey, Row>(rowsExpected: 1)
+    var (most, all) = (0, 0)
+    for value in 0..<300_000 as Range<UInt64> {
+      counter.hashes = 0
+      table.insert(CountedKey(value: value, counter: counter), Row(key: value, text: ""), isNew: false)
+      most = max(most, counter.hashes)
+      all += counter.hashes
+    }
+    #expect(most <= 9, "its own, and eight that move")
+    #expect(all > 450_000, "the index has grown some times")
+    counter.hashes = 0
+    for value in 0..<300_000 as Range<UInt64> {
+      #expect(table.find(CountedKey(value: value, counter: counter)).map { table[$0].key } == value)
+    }
+    #expect(counter.hashes == 300_000)
+    #expect(table.find(CountedKey(value: 300_000, counter: counter)) == nil)
+  }
+
+  @Test(arguments: 1...6 as ClosedRange<UInt64>)
+  func `rows come, go and are found while the index grows`(seed: UInt64) {
+    var random = SplitMix64(seed: seed)
+    let spread = random.pick([0, 0, 4_096, 1 << 20]) as UInt64
+    var table = RowTable<Key, Row>(rowsExpected: 1)
+    var here: Set<UInt64> = []
+    var next: UInt64 = 0
+    // Up and down around the sizes at which an index is made, filled and left.
+    for target in [600, 350, 1_100, 900, 2_400, 1_500, 5_000, 100, 9_000] {
+      while here.count < target {
+        next += 1
+        table.insert(Key(next, spread: spread), Row(key: next, text: ""), isNew: false)
+        here.insert(next)
+        if random.chance(3) {
+          table.beginEviction(keeping: max(0, here.count - 20), writtenThrough: 0)
+          let looked = table.evictSome(atMost: random.pick(1...400))
+          #expect(looked <= 400)
+          var left: Set<UInt64> = []
+          table.forEach { left.insert($0.key) }
+          #expect(left.isSubset(of: here), "seed \(seed)")
+          here = left
+        }
+        if random.chance(10) {
+          let value = UInt64(random.pick(1...Int(next)))
+          let found = table.find(Key(value, spread: spread)).map { table[$0].key }
+          #expect(found == (here.contains(value) ? value : nil), "seed \(seed)")
+        }
+      }
+      for _ in 0..<8 { table.evict(keeping: target / 2, writtenThrough: 0) }
+      here = []
+      table.forEach { here.insert($0.key) }
+      for value in 1...next {
+        let isFound = table.find(Key(value, spread: spread)) != nil
+        #expect(isFound == here.contains(value), "seed \(seed), key \(value)")
+      }
+    }
+    #expect(next > 9_000, "seed \(seed)")
+  }
+
+  @Test func `eviction goes on bit by bit, and looks no further than it was asked to`() {
+    var table = RowTable<Key, Row>(rowsExpected: 1)
+    for value in 0..<20_000 as Range<UInt64> {
+      table.insert(Key(value, spread: 0), Row(key: value, text: ""), isNew: false)
+    }
+    table.beginEviction(keeping: 5_000, writtenThrough: 0)
+    var steps = 0
+    while true {
+      let before = table.count
+      let looked = table.evictSome(atMost: 100)
+      #expect(before - table.count <= looked)
+      guard looked == 100 else { break }
+      steps += 1
+    }
+    #expect(table.count == 5_000)
+    #expect(steps >= 150)
+    let looked = table.evictSome(atMost: 100)
+    #expect(looked == 0, "it is done")
+  }
+
   @Test func `slots stay valid while others come and go`() throws {
     var table = RowTable<Key, Row>(rowsExpected: 1)
     let slot = table.insert(Key(1, spread: 0), Row(key: 1, text: "kept"), isNew: true)

@@ -23,7 +23,7 @@ struct AuditTests {
     let test = try TestPartition()
     try Self.clean(test.path)
     let audit = try PartitionAudit(path: test.path)
-    #expect(audit.checks.count == 15)
+    #expect(audit.checks.count == 16)
     #expect(Set(audit.checks.map(\.name)).count == audit.checks.count)
     #expect(audit.accounts.isEmpty)
   }
@@ -268,8 +268,14 @@ struct AuditTests {
       "UPDATE orders SET lines = replace(lines, ',45000]', ',44999]') WHERE sn = 12",
       ["an order's goods are the sum of its lines": "sn 12, order_id 019"]),
     Break(
-      "UPDATE requests SET sn = 33 WHERE sn = 34",
+      "UPDATE request_pages SET sns = replace(sns, '34', '33')",
       ["every order was placed by one request": "sn 33, requests 2"]),
+    Break(
+      "UPDATE reservations SET sns = '[33]'",
+      ["every order that waits for payment has its reservation": "waiting 2, reservations 1"]),
+    Break(
+      "UPDATE reservations SET expires_at = expires_at + 1",
+      ["every order that waits for payment has its reservation": "waiting 2, reservations 0"]),
     Break(
       "DELETE FROM orders WHERE sn = 12",
       ["as many orders as were placed": "orders has 11 rows, 12 were placed"]),

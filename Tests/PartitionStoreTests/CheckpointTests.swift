@@ -411,25 +411,145 @@ struct CheckpointTests {
     }
   }
 
-  @Test func `ids outside the window are forgotten, those at its edge are kept`() throws {
+  /// A checkpoint of answers to requests with these ids: the body tells which.
+  private static func checkpoint(
+    of ids: [RequestID], sequenceNumber: inout UInt64, bodyBytes: (Int) -> Int = { _ in 8 }
+  ) -> Checkpoint {
     var requests = AnsweredRequests()
-    for time in TestPartition.start...TestPartition.start + 9 {
-      let id = RequestID(high: UInt64(time) << 16 | 0x7000, low: 2 << 62)
-      let reference = requests.insert(id, fingerprint: 1, sequenceNumber: UInt64(time))
-      requests.setAnswer(reference, code: 0, body: UnsafeRawBufferPointer(start: nil, count: 0))
+    for (index, id) in ids.enumerated() {
+      sequenceNumber += 1
+      let reference = requests.insert(id, fingerprint: id.low, sequenceNumber: sequenceNumber)
+      let body = [UInt8](repeating: UInt8(truncatingIfNeeded: id.low), count: bodyBytes(index))
+      body.withUnsafeBytes {
+        requests.setAnswer(reference, code: UInt8(truncatingIfNeeded: sequenceNumber % 20), body: $0)
+      }
     }
-    var first = Self.emptyCheckpoint()
+    var checkpoint = emptyCheckpoint()
     requests.freeze()
     _ = requests.copyFrozen(atMost: .max)
-    first.requests = requests.takeFrozen()
-    var second = Self.emptyCheckpoint()
-    second.forgetRequestsBefore = RequestID(firstAt: TestPartition.start + 6)
-    let folder = try Self.write(first, second)
-    let database = try Database(folder.path + "/p.sqlite", mode: .readOnly)
+    checkpoint.requests = requests.takeFrozen()
+    return checkpoint
+  }
+
+  private static func id(_ time: Int64, _ low: UInt64) -> RequestID {
+    RequestID(high: UInt64(time) << 16 | 0x7000, low: 2 << 62 | low)
+  }
+
+  private static func sns(_ path: String) throws -> [Int64] {
+    let database = try Database(path, mode: .readOnly)
     let rows = try database.prepare("SELECT sn FROM requests ORDER BY request_id")
-    var left: [Int64] = []
-    while try rows.step() { left.append(rows.int64(0)) }
-    #expect(left == Array(TestPartition.start + 6...TestPartition.start + 9))
+    var found: [Int64] = []
+    while try rows.step() { found.append(rows.int64(0)) }
+    return found
+  }
+
+  @Test func `pages of ids outside the window are forgotten, with those at its edge all are kept`() throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/p.sqlite"
+    var writer = try PartitionWriter(
+      path: path, cluster: TestPartition.cluster, partition: TestPartition.partition)
+    var sn: UInt64 = 0
+    // Three pages of 200: each is too full to be filled further.
+    for page in 0..<3 as Range<Int64> {
+      let ids = (0..<200).map { Self.id(TestPartition.start + page * 200 + $0, 7) }
+      try writer.write(Self.checkpoint(of: ids, sequenceNumber: &sn))
+    }
+    #expect(try Self.sns(path) == Array(1...600))
+    let expected: [(Int64, Int64)] = [(199, 1), (200, 201), (399, 201), (400, 401), (599, 401), (600, 601)]
+    for (time, left) in expected {
+      var checkpoint = Self.emptyCheckpoint()
+      checkpoint.forgetRequestsBefore = RequestID(firstAt: TestPartition.start + time)
+      try writer.write(checkpoint)
+      #expect(try Self.sns(path) == Array(left..<601), "\(time)")
+    }
+  }
+
+  /// Ids come as callers' clocks have them: some late by hours, some in a crowd, mostly in order.
+  @Test(arguments: 1...8 as ClosedRange<UInt64>)
+  func `every answer is found in its page, whatever ids come, and pages stay apart`(seed: UInt64) throws {
+    var random = SplitMix64(seed: seed)
+    let folder = try TestFolder()
+    let path = folder.path + "/p.sqlite"
+    var writer = try PartitionWriter(
+      path: path, cluster: TestPartition.cluster, partition: TestPartition.partition)
+    var known: [RequestID: UInt64] = [:]
+    var all: [RequestID] = []
+    var bodies: [RequestID: Int] = [:]
+    var now = TestPartition.start
+    var sn: UInt64 = 0
+    for _ in 0..<30 {
+      let lateness = random.pick([1, 50, 20_000_000])
+      let bodyMax = random.pick([0, 10, 60, 60, 9_000])
+      var ids: [RequestID] = []
+      for _ in 0..<random.pick([0, 1, 3, 300, 900]) {
+        let id = Self.id(now - Int64(random.pick(0...lateness)), random.next() >> 2)
+        guard known[id] == nil else { continue }
+        known[id] = sn + UInt64(ids.count) + 1
+        ids.append(id)
+        now += Int64(random.pick(0...2))
+      }
+      let sizes = ids.map { _ in random.pick(0...bodyMax) }
+      for (id, size) in zip(ids, sizes) { bodies[id] = size }
+      try writer.write(Self.checkpoint(of: ids, sequenceNumber: &sn) { sizes[$0] })
+      all += ids
+    }
+    #expect(all.count > 1_000, "seed \(seed)")
+    let reader = try PartitionReader(path: path)
+    var core = Self.emptyCore()
+    let unknown = (0..<500).map { _ in Self.id(now - Int64(random.pick(0...30_000_000)), random.next() >> 2) }
+    try reader.load(all.shuffled(using: &random) + unknown, into: &core)
+    for id in all {
+      let found = core.requests.find(id)
+      #expect(found?.sequenceNumber == known[id], "seed \(seed)")
+      #expect(found?.fingerprint == id.low, "seed \(seed)")
+      let body = found?.answer.map { Array($0.body) }
+      #expect(
+        body == [UInt8](repeating: UInt8(truncatingIfNeeded: id.low), count: bodies[id] ?? -1),
+        "seed \(seed)")
+    }
+    for id in unknown where known[id] == nil {
+      #expect(core.requests.find(id)?.sequenceNumber == nil, "seed \(seed)")
+    }
+    let horizon = try reader.requestHorizon()
+    #expect(horizon == all.max().map { $0.milliseconds + 1 }, "seed \(seed)")
+
+    // As `sqlite3` shows them, and as the file has them.
+    let database = try Database(path, mode: .readOnly)
+    let view = try database.prepare(
+      "SELECT request_id, sn, fingerprint, code, length(answer) FROM requests ORDER BY request_id")
+    for id in all.sorted() {
+      guard try view.step() else {
+        Issue.record("seed \(seed): the view lacks some")
+        return
+      }
+      withUnsafeBytes(of: (id.high.bigEndian, id.low.bigEndian)) { bytes in
+        #expect(view.blob(0).elementsEqual(bytes), "seed \(seed)")
+      }
+      #expect(view.uint64(1) == known[id], "seed \(seed)")
+      #expect(UInt64(view.text(2), radix: 16) == id.low, "seed \(seed)")
+      #expect(view.uint64(3) == (known[id] ?? 0) % 20, "seed \(seed)")
+      #expect(view.int64(4) == Int64(bodies[id] ?? -1), "seed \(seed)")
+    }
+    #expect(try !view.step(), "seed \(seed)")
+    let pages = try database.prepare(
+      """
+      SELECT first, last, lead(first) OVER (ORDER BY first), length(ids) / 16, length(answers),
+        substr(ids, 1, 16) = first AND substr(ids, -16) = last
+      FROM request_pages
+      """)
+    var (count, small) = (0, 0)
+    while try pages.step() {
+      count += 1
+      #expect(pages.int64(5) == 1, "seed \(seed)")
+      let (last, next) = (Array(pages.blob(1)), Array(pages.blob(2)))
+      #expect(next.isEmpty || last.lexicographicallyPrecedes(next), "seed \(seed)")
+      #expect(pages.int64(3) <= 256, "seed \(seed)")
+      // The last answer of a page may be large.
+      #expect(pages.int64(4) < 16 << 10 + 9_000, "seed \(seed)")
+      if pages.int64(3) < 100, pages.int64(4) < 6_000 { small += 1 }
+    }
+    #expect(count < all.count / 4, "seed \(seed): answers share pages")
+    #expect(small < count / 4 + 2, "seed \(seed): \(small) of \(count) pages")
   }
 
   @Test func `a file without requests has no horizon`() throws {
@@ -453,6 +573,70 @@ struct CheckpointTests {
     let again = try test.send(commands, ids: ids)
     #expect(again == first)
     test.withCore { #expect($0.applied == SequenceNumber(3)) }
+  }
+
+  @Test func `reservations of times that have passed are forgotten, and none that waits`() throws {
+    let test = try TestPartition()
+    try test.send([TestPartition.shop(1), TestPartition.sku(1, 1, price: 10, onHand: 500)])
+    func rows() throws -> [String] {
+      let database = try Database(test.path, mode: .readOnly)
+      let rows = try database.prepare("SELECT expires_at, sns FROM reservations ORDER BY expires_at, sn")
+      var found: [String] = []
+      while try rows.step() { found.append("\(rows.int64(0) - TestPartition.start) \(rows.text(1))") }
+      return found
+    }
+    let first = try test.send((0..<3).map { _ in TestPartition.order(1, buyer: 2, [(1, 1)]) })
+    test.wait(10)
+    _ = try test.place(1, buyer: 2, [(1, 1)])
+    try test.send(TestPartition.pay(try #require(first[1].order), 10, "r"))
+    try test.checkpoint()
+    #expect(try rows() == ["60000 [3,5]", "60010 [6]"], "the paid one waits for nothing")
+    try test.send(TestPartition.pay(try #require(first[2].order), 10, "r2"))
+    try test.checkpoint()
+    #expect(try rows() == ["60000 [3,5]", "60010 [6]"])
+    test.wait(59_990)
+    try test.expire()
+    try test.checkpoint()
+    #expect(try rows() == ["60010 [6]"])
+    try test.restart()
+    try test.send(TestPartition.shop(2))
+    try test.checkpoint()
+    #expect(try rows() == ["60010 [6]"], "a start keeps what it has not read")
+    test.wait(10)
+    try test.expire()
+    try test.checkpoint()
+    #expect(try rows() == [])
+    #expect(try PartitionAudit(path: test.path).isClean)
+  }
+
+  /// Reserved until midnight, all of them: rows of one time, from many checkpoints.
+  @Test func `any number that run out in the same millisecond are read in pieces, each once`() throws {
+    let test = try TestPartition()
+    try test.send([TestPartition.shop(1), TestPartition.sku(1, 1, price: 10, onHand: 100_000)])
+    var orders = 0
+    for round in 0..<10 {
+      try test.send((0..<300).map { _ in TestPartition.order(1, buyer: 2, [(1, 1)]) })
+      orders += 300
+      if round % 3 == 1 { try test.checkpoint() }
+    }
+    try test.checkpoint()
+    try test.restart()
+    test.wait(60_000)
+    var (turns, most) = (0, 0)
+    while test.withCore({ $0.hasWork(now: test.now) }), turns < 100 {
+      try test.expire()
+      turns += 1
+      most = max(most, test.withCore { $0.books.reservations.count })
+    }
+    #expect(turns == (orders + 255) / 256)
+    #expect(most <= 2_048)
+    try test.checkpoint()
+    let database = try Database(test.path, mode: .readOnly)
+    let states = try database.prepare("SELECT state, count(*) FROM orders GROUP BY state")
+    #expect(try states.step())
+    #expect(states.text(0) == "expired")
+    #expect(states.int64(1) == Int64(orders))
+    #expect(try !states.step())
   }
 
   @Test func `reservations run out after a restart too`() throws {

@@ -41,7 +41,7 @@ struct RefusalTests {
     try Self.open(test.path)
   }
 
-  @Test(arguments: [2, 99, Int64.max])
+  @Test(arguments: [3, 99, Int64.max])
   func `a file of a newer format is refused by its format, and stays as it is`(_ format: Int64) throws {
     let test = try TestPartition()
     try Self.execute(
@@ -54,6 +54,68 @@ struct RefusalTests {
     #expect(error?.description.contains("format \(format), which is newer") == true)
     let database = try Database(test.path, mode: .readOnly)
     #expect(throws: SQLiteError.self) { _ = try database.prepare("SELECT * FROM transfers") }
+  }
+
+  @Test(arguments: [1, 0, -1] as [Int64])
+  func `a file of an older format is refused by its format, and stays as it is`(_ format: Int64) throws {
+    let test = try TestPartition()
+    try Self.execute(
+      "UPDATE meta SET value = \(format) WHERE key = 'format'; DROP VIEW requests; DROP TABLE request_pages",
+      test.path)
+    let error = #expect(throws: StoreError.self) { try Self.open(test.path) }
+    guard case .outdatedVersion(test.path, format) = error else {
+      Issue.record("\(String(describing: error))")
+      return
+    }
+    let sentence = "format \(format), which this program does not read any more"
+    #expect(error?.description.contains(sentence) == true)
+    let database = try Database(test.path, mode: .readOnly)
+    #expect(throws: SQLiteError.self) { _ = try database.prepare("SELECT * FROM request_pages") }
+  }
+
+  /// A page of requests that none of ours wrote: what is asked for, what is written beside it, both refuse it.
+  @Test(arguments: [
+    Damage("UPDATE request_pages SET ids = x''", "its ids have 0 bytes"),
+    Damage("UPDATE request_pages SET ids = x'0102'", "its ids have 2 bytes"),
+    Damage("UPDATE request_pages SET ids = substr(ids, 17)", "its columns are not of 3 requests each"),
+    Damage("UPDATE request_pages SET ids = ids || ids", "its columns are not of 8 requests each"),
+    Damage("UPDATE request_pages SET sns = '[1,2,3]'", "its columns are not of 4 requests each"),
+    Damage("UPDATE request_pages SET sns = '1,2,3,4'", "its columns are not of 4 requests each"),
+    Damage("UPDATE request_pages SET sns = '[1,2,,4]'", "its columns are not of 4 requests each"),
+    Damage("UPDATE request_pages SET sns = '[1,2,3,x]'", "its columns are not of 4 requests each"),
+    Damage("UPDATE request_pages SET fingerprints = x'00'", "its columns are not of 4 requests each"),
+    Damage("UPDATE request_pages SET codes = '[]'", "its columns are not of 4 requests each"),
+    Damage("UPDATE request_pages SET codes = '[0,0,0,256]'", "code 256"),
+    Damage("UPDATE request_pages SET codes = '[0,0,0,-1]'", "code -1"),
+    Damage("UPDATE request_pages SET bounds = '[0,0,0,0]'", "its columns are not of 4 requests each"),
+    Damage("UPDATE request_pages SET bounds = '[0,9999,1,2,3]'", "the bounds of its answers"),
+    Damage(
+      "UPDATE request_pages SET bounds = '[0,5,4,4,' || length(answers) || ']'", "the bounds of its answers"),
+    Damage("UPDATE request_pages SET answers = x''", "the bounds of its answers"),
+    Damage(
+      "UPDATE request_pages SET ids = substr(ids, 17, 16) || substr(ids, 1, 16) || substr(ids, 33)",
+      "its ids are not in order"),
+  ])
+  func `a page of requests that Laris never writes is refused, and said what is wrong`(
+    _ damage: Damage
+  ) throws {
+    let test = try TestPartition()
+    let ids = (0..<4).map { _ in test.requestID() }
+    let commands = [
+      TestPartition.shop(1), TestPartition.sku(1, 1, price: 10, onHand: 5),
+      TestPartition.order(1, buyer: 2, [(1, 2)]), TestPartition.order(1, buyer: 3, [(1, 1)]),
+    ]
+    try test.send(commands, ids: ids)
+    try test.checkpoint()
+    try Self.execute(damage.sql, test.path)
+    try test.restart()
+    test.wait(1)
+    let asked = #expect(throws: StoreError.self) { try test.send(commands, ids: ids) }
+    #expect(asked?.description.contains("request page 1: \(damage.what)") == true)
+    try test.restart()
+    try test.send(TestPartition.shop(2))
+    let written = #expect(throws: StoreError.self) { try test.checkpoint() }
+    #expect(written?.description.contains("request page 1: \(damage.what)") == true)
   }
 
   @Test func `a file of something else is refused`() throws {
@@ -114,9 +176,7 @@ struct RefusalTests {
     Damage("UPDATE payments SET settlement = 'maybe'", "settlement is 'maybe'"),
     Damage("UPDATE payments SET state_after = 'x'", "state_after is 'x'"),
     Damage("UPDATE payments SET order_id = x''", "an order_id has 0 bytes"),
-    Damage(
-      "UPDATE requests SET request_id = x'00' WHERE sn = 1; DELETE FROM requests WHERE sn > 1",
-      "a request_id has 1 bytes"),
+    Damage("UPDATE request_pages SET last = x'00'", "a request_id has 1 bytes"),
   ]
 
   @Test(arguments: damages)
@@ -159,6 +219,24 @@ extension RefusalTests {
     try test.restart()
     let error = #expect(throws: StoreError.self) { try test.send(TestPartition.cancel(order, by: .shop)) }
     #expect(error?.description.contains("an order is about SKU 1/1, which has no row") == true)
+  }
+
+  @Test(arguments: [
+    ("UPDATE reservations SET sns = '[3'", "sns '[3'"),
+    ("UPDATE reservations SET sns = '[4]'", "expires_at of order sn 4"),
+    ("UPDATE reservations SET expires_at = expires_at + 1", "expires_at of order sn 3"),
+    ("UPDATE reservations SET sns = '[3,3]'", "expires_at of order sn 3"),
+  ])
+  func `a reservation that Laris never writes is refused`(sql: String, what: String) throws {
+    let test = try TestPartition()
+    try test.send([TestPartition.shop(1), TestPartition.sku(1, 1, price: 10, onHand: 5)])
+    _ = try test.place(1, buyer: 2, [(1, 2)])
+    try test.send(TestPartition.shop(2))
+    try test.checkpoint()
+    try Self.execute(sql, test.path)
+    try test.restart()
+    let error = #expect(throws: StoreError.self) { try test.expire() }
+    #expect(error?.description.contains(what) == true, "\(String(describing: error))")
   }
 
   @Test(arguments: [

@@ -32,7 +32,11 @@ struct CodeTests {
 
   @Test func `a wait is named exactly where a retry of the same request can help`() {
     let helps = DeliveryCode.allCases.filter { $0.retryAfterMilliseconds != nil }
-    #expect(Set(helps) == [.busy, .noPrimary, .stopping, .deadlinePassed, .noAnswerInTime, .diskFull])
+    #expect(
+      Set(helps) == [
+        .busy, .noPrimary, .stopping, .deadlinePassed, .noAnswerInTime, .diskFull, .tooFewReplicas,
+        .configurationAway,
+      ])
     for code in helps { #expect((code.retryAfterMilliseconds ?? 0) > 0) }
   }
 

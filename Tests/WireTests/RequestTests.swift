@@ -212,6 +212,23 @@ struct RequestTests {
     #expect(throws: WireError.noCommand) { try decode(bytes) }
   }
 
+  @Test func `what operators ask is the dispatcher's, a partition can't read it`() throws {
+    let commands: [Laris_Request.OneOf_Command] = [
+      .getGroupHistory(.with { $0.partition = 3 }),
+      .switchPrimary(.with { ($0.partition, $0.to) = (3, "worker-2") }),
+      .moveReplica(.with { ($0.from, $0.to) = ("worker-1", "worker-2") }),
+      .drainWorker(.with { $0.node = "worker-1" }),
+    ]
+    for command in commands {
+      var message = Laris_Request()
+      message.requestID = Data(repeating: 1, count: 16)
+      message.command = command
+      let bytes: [UInt8] = try message.serializedBytes()
+      #expect(try peek(bytes).target == .configuration)
+      #expect(throws: WireError.noCommand) { try decode(bytes) }
+    }
+  }
+
   @Test func `a peek that fails still says whose request it was`() throws {
     var message = Laris_Request()
     message.requestID = Data(1...16)

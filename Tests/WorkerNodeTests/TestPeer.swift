@@ -100,7 +100,7 @@ func message(to partition: UInt16 = 0, _ rest: [UInt8] = [], kind: UInt8 = 36) -
 }
 
 /// Asks again and again, without a fixed wait.
-func until(_ milliseconds: Int64 = 20_000, _ what: String, _ condition: () throws -> Bool) throws {
+func until(_ what: String, within milliseconds: Int64 = 20_000, _ condition: () throws -> Bool) throws {
   let deadline = Clock.steadyMilliseconds() + milliseconds
   while try !condition() {
     guard Clock.steadyMilliseconds() < deadline else {

@@ -1,0 +1,14 @@
+/// What operators want to become of workers and replicas. It outlives the controller that carries it out.
+package struct Plans: Equatable, Sendable {
+  /// Names of workers that get nothing new, and give away what they have.
+  package var draining: Set<String>
+  /// By partition, at most one of each.
+  package var moves: [Move]
+
+  package init(draining: Set<String> = [], moves: [Move] = []) {
+    self.draining = draining
+    self.moves = moves
+  }
+
+  package subscript(partition: PartitionID) -> Move? { moves.first { $0.partition == partition } }
+}

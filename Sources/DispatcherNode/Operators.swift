@@ -1,0 +1,101 @@
+import Bytes
+import Cluster
+import DispatcherCore
+import Foundation
+import LarisProtocol
+import Wire
+
+/// What operators want of the configuration store.
+enum OperatorOrder: Sendable {
+  case history(PartitionID)
+  case ask(GroupProposal, PartitionID, ifEpoch: Epoch)
+  case drain(String, Bool)
+  case move(Move, insteadOf: Move?)
+}
+
+enum OperatorOutcome: Sendable {
+  case done
+  case history([GroupChange])
+  /// Somebody else was there first; nothing was done.
+  case overtaken
+  /// The store was not asked.
+  case notAsked
+  case unknown
+}
+
+/// Operators' requests that wait for the configuration store, and their replies.
+struct Operators {
+  private var waiting: [Int: DispatcherCore.OperatorRequest] = [:]
+  private var next = 0
+
+  mutating func wait(_ request: DispatcherCore.OperatorRequest) -> Int {
+    next += 1
+    waiting[next] = request
+    return next
+  }
+
+  mutating func take(_ ticket: Int) -> DispatcherCore.OperatorRequest? {
+    waiting.removeValue(forKey: ticket)
+  }
+
+  static func reply(_ outcome: OperatorOutcome, to id: RequestID) -> (Outcome, [UInt8]) {
+    switch outcome {
+    case .done:
+      var reply = Laris_Reply()
+      reply.outcome = .done
+      reply.noted = .init()
+      return (.done, encoded(reply, id))
+    case .history(let changes):
+      var reply = Laris_Reply()
+      reply.outcome = .done
+      reply.groupHistory.changes = changes.map(\.message)
+      reply.groupHistory.partition = changes.first.map { UInt32($0.record.partition.rawValue) } ?? 0
+      return (.done, encoded(reply, id))
+    case .overtaken: return refusal(.busy, id, detail: "The group changed meanwhile; nothing was done.")
+    case .notAsked: return refusal(.configurationAway, id)
+    case .unknown: return refusal(.noAnswerInTime, id)
+    }
+  }
+
+  /// - Parameter why: a sentence.
+  static func no(_ why: String, to id: RequestID) -> (Outcome, [UInt8]) {
+    var reply = Laris_Reply()
+    reply.outcome = .no
+    reply.code = .invalidArgument
+    reply.message = why
+    reply.messageIndonesian = "Perintah ini tidak dapat dijalankan sekarang."
+    reply.next = "Look at laris status, then correct the command."
+    return (.no, encoded(reply, id))
+  }
+
+  private static func refusal(
+    _ code: DeliveryCode, _ id: RequestID, detail: String? = nil
+  ) -> (Outcome, [UInt8]) {
+    var writer = ByteWriter(capacity: 256)
+    ReplyEncoder.write(id: id, code, detail: detail, into: &writer)
+    return (code.outcome, Array(writer.bytes))
+  }
+
+  private static func encoded(_ reply: Laris_Reply, _ id: RequestID) -> [UInt8] {
+    var reply = reply
+    reply.requestID = Data(id.bytes)
+    // Of our own making: it can always be encoded.
+    return (try? reply.serializedBytes()) ?? []
+  }
+}
+
+extension GroupChange {
+  fileprivate var message: Laris_GroupChange {
+    var row = Laris_GroupChange()
+    row.epoch = record.epoch.rawValue
+    row.primary = record.primary ?? ""
+    row.incarnation = record.incarnation.rawValue
+    row.secondaries = record.secondaries
+    row.asked = record.proposal.map { "\($0)" } ?? ""
+    row.at = at
+    row.by = by
+    row.why = why
+    row.committed = commitPoint.rawValue
+    return row
+  }
+}

@@ -1,0 +1,62 @@
+import Bytes
+import Cluster
+import Files
+import Foundation
+import PartitionStore
+import Replication
+import ReplicationLog
+
+/// What becomes of a partition's folder that can't be relied on: rules 9 and 11.
+extension DurablePartition.Setup {
+  /// Where a snapshot stands while it comes in.
+  package var incomingPath: String { directory + "/incoming.sqlite" }
+
+  /// What is here is damaged, or missing: it is kept under another name, and an empty folder takes its place,
+  /// which is not relied on before a snapshot is installed.
+  ///
+  /// - Parameter suffix: makes the other name, like a time.
+  /// - Returns: where the files are now; nil: there were none.
+  package func setAside(suffix: String) throws(FileError) -> String? {
+    let parent = SystemFiles.directory(of: directory)
+    var kept: String?
+    if try files.exists(directory) {
+      kept = directory + "." + suffix
+      try files.rename(directory, to: kept!)
+      try files.syncDirectory(parent)
+    }
+    try files.makeDirectory(directory)
+    try files.replace(uncleanPath, with: "a snapshot has to come first\n")
+    try files.syncDirectory(parent)
+    return kept
+  }
+
+  /// Puts the snapshot that came in into the place of what is here. Nobody else uses the folder.
+  ///
+  /// A crash on the way leaves a folder that is not relied on.
+  ///
+  /// - Throws: `StoreError`, `SQLiteError`: the snapshot is not what it should be, nothing was changed.
+  ///   `FileError`.
+  package func install(_ mark: LogMark) throws {
+    let found = try PartitionSnapshot.check(
+      incomingPath, cluster: cluster, partition: partition, files: files)
+    guard found == mark.sn else {
+      throw StoreError.damaged(path: incomingPath, what: "it ends at entry \(found), and not at \(mark.sn)")
+    }
+    if try !files.exists(uncleanPath) {
+      try files.replace(uncleanPath, with: "a snapshot is being installed\n")
+    }
+    for name in try files.names(in: logDirectory) { try files.remove(logDirectory + "/" + name) }
+    try files.syncDirectory(logDirectory)
+    for suffix in ["-wal", "-shm"] where try files.exists(databasePath + suffix) {
+      try files.remove(databasePath + suffix)
+    }
+    try files.syncDirectory(directory)
+    try files.rename(incomingPath, to: databasePath)
+    try files.syncDirectory(directory)
+    try ReplicationLog.begin(
+      in: logDirectory, identity: logIdentity, after: mark.sn, hash: mark.hash, segmentBytes: segmentBytes,
+      files: files)
+    try files.remove(uncleanPath)
+    try files.syncDirectory(directory)
+  }
+}

@@ -1,0 +1,107 @@
+import Cluster
+import DurablePartition
+import Files
+import Logging
+import NodeSupport
+import PartitionStore
+import Replication
+import Synchronization
+
+/// Gives learners the tables as they are at one entry: a copy that one read transaction makes, on a thread of
+/// its own, and that goes out in pieces. The partition's thread's, but for that thread.
+///
+/// The log is kept from that entry on as long as a learner is heard (`Replica.mayTrim`).
+final class SnapshotSource {
+  private struct Copy {
+    let number: UInt64
+    let mark: LogMark
+    let file: any File
+    let bytes: Int
+    var usedAt: Int64
+  }
+
+  /// What the thread has made.
+  private final class Making: Sendable {
+    let made = Mutex<Result<SequenceNumber, any Error>?>(nil)
+  }
+
+  /// A copy that nobody asked for in so long is removed.
+  private static let keepMilliseconds: Int64 = 30_000
+
+  private let setup: DurablePartition.Setup
+  private let logger: Logger
+  private var copy: Copy?
+  private let making = Making()
+  private var maker: NodeThread?
+  private var path: String { setup.directory + "/snapshot.sqlite" }
+
+  init(_ setup: DurablePartition.Setup, logger: Logger) {
+    self.setup = setup
+    self.logger = logger
+  }
+
+  deinit { maker?.join() }
+
+  /// Somebody needs one.
+  func offer(now: Int64) {
+    if copy != nil { copy!.usedAt = now } else if maker == nil { make() }
+  }
+
+  private func make() {
+    let (source, target, files) = (setup.databasePath, path, setup.files)
+    maker = NodeThread("snapshot-\(setup.partition.rawValue)") { [making] in
+      Scheduling.worksInBackground()
+      let result = Result { try PartitionSnapshot.make(of: source, at: target, files: files) }
+      making.made.withLock { $0 = result }
+    }
+  }
+
+  /// Takes up a copy that was made, and removes one that nobody wants any more.
+  func turn(_ replica: borrowing Replica, now: Int64) {
+    if let result = making.made.withLock({ $0.take() }) {
+      maker?.join()
+      maker = nil
+      do {
+        let sn = try result.get()
+        // Only of an entry that the log goes on from.
+        guard let mark = replica.index.mark(at: sn) else { return discard() }
+        let file = try setup.files.open(path, .read)
+        copy = Copy(
+          number: .random(in: 1...UInt64.max), mark: mark, file: file, bytes: try file.size(), usedAt: now)
+        logger.info(
+          "partition \(setup.partition.rawValue) has a snapshot for a learner",
+          metadata: ["entry": "\(sn)", "bytes": "\(copy!.bytes)"])
+      } catch {
+        logger.error("partition \(setup.partition.rawValue): a snapshot could not be made: \(error)")
+        discard()
+      }
+    }
+    if let copy, now - copy.usedAt > Self.keepMilliseconds || replica.index.mark(at: copy.mark.sn) == nil {
+      discard()
+    }
+  }
+
+  func discard() {
+    copy = nil
+    try? setup.files.remove(path)
+  }
+
+  /// The piece that was asked for; nil: there is no snapshot yet, and one is being made.
+  func piece(
+    _ snapshot: UInt64, _ offset: UInt64, now: Int64, _ body: (SnapshotMessage.Piece) -> Void
+  ) {
+    guard copy != nil else { return offer(now: now) }
+    copy!.usedAt = now
+    // Of one that is no more: it begins anew.
+    let start = snapshot == copy!.number ? Int(clamping: offset) : 0
+    guard start <= copy!.bytes,
+      let bytes = try? copy!.file.contents(from: start, to: start + SnapshotMessage.pieceBytesMax)
+    else { return }
+    bytes.withUnsafeBytes { bytes in
+      body(
+        .init(
+          snapshot: copy!.number, mark: copy!.mark, total: UInt64(copy!.bytes), offset: UInt64(start),
+          bytes: bytes))
+    }
+  }
+}

@@ -1,0 +1,238 @@
+import ArgumentParser
+import Foundation
+import LarisClient
+import LarisProtocol
+import NodeSupport
+
+struct PartitionCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "partition", abstract: "Which worker has which replica, and changes of that.",
+    subcommands: [List.self, Switchover.self, MoveReplica.self])
+
+  struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Partitions, their replicas, and what is asked of them.")
+
+    @OptionGroup var cluster: ClusterOptions
+
+    @Flag(help: "Print JSON: an array of PartitionStatus.")
+    var json = false
+
+    func run() throws {
+      let status = try cluster.status(by: try cluster.client())
+      if json {
+        Terminal.print("[" + (try status.partitions.map { try $0.jsonString() }.joined(separator: ",")) + "]")
+        return
+      }
+      Terminal.print(
+        Terminal.table(
+          ["PARTITION", "STATE", "PRIMARY", "SECONDARIES", "EPOCH", "ASKED FOR", "MOVE"],
+          status.partitions.map { partition in
+            let move = partition.move
+            return [
+              "\(partition.partition)", partition.active ? "active" : "away",
+              partition.primary.isEmpty ? "-" : partition.primary, partition.secondariesText,
+              "\(partition.epoch)", partition.asked,
+              partition.hasMove ? "\(move.from) to \(move.to), \(move.percent) %" : "",
+            ]
+          }, right: [0, 4]))
+    }
+  }
+
+  struct Switchover: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Makes a secondary the primary.",
+      discussion: """
+        The primary stops taking writes, waits until the secondary has all that there is, and hands over: some
+        milliseconds. What was sent meanwhile goes to the new primary.
+
+          laris partition switchover 3 --to worker-2
+        """)
+
+    @Argument(help: "The partition, from 0.")
+    var partition: UInt32
+
+    @Option(help: "The secondary that becomes the primary.")
+    var to: String
+
+    @OptionGroup var waiting: WaitOptions
+    @OptionGroup var cluster: ClusterOptions
+
+    func validate() throws { try validateNode(to, flag: "--to") }
+
+    func run() throws {
+      let client = try cluster.client()
+      var request = Laris_Request()
+      request.switchPrimary.partition = partition
+      request.switchPrimary.to = to
+      try cluster.ask(request, by: client)
+      try waiting.wait("partition \(partition): switchover to \(to)", cluster, client) { status in
+        guard let row = status.partition(partition) else { return .over("there is no such partition") }
+        if row.primary == to { return row.active ? .done : .percent(90, "\(to) begins to serve") }
+        // The wish is gone with an epoch that came in between, or was given up.
+        if row.asked != "switchover \(to)" { try cluster.ask(request, by: client) }
+        return .percent(row.epoch == 0 ? 0 : 50, "\(row.primary) hands over")
+      }
+    }
+  }
+
+  struct MoveReplica: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "move",
+      abstract: "Moves a replica to another worker, while the partition serves.",
+      discussion: """
+        The target copies the data and follows; if the source is the primary, the target takes over; then the
+        source leaves. The wish is kept in the cluster's configuration, so it goes on whatever stops meanwhile.
+        --undo with the same names goes the way back, from wherever it is.
+
+          laris partition move 3 --from worker-1 --to worker-4
+          laris partition move 3 --from worker-1 --to worker-4 --undo
+        """)
+
+    @Argument(help: "The partition, from 0.")
+    var partition: UInt32
+
+    @Option(help: "The worker that has the replica.")
+    var from: String
+
+    @Option(help: "The worker that gets it.")
+    var to: String
+
+    @Flag(help: "Take the move back: the replica goes, or stays, where it was.")
+    var undo = false
+
+    @OptionGroup var waiting: WaitOptions
+    @OptionGroup var cluster: ClusterOptions
+
+    func validate() throws {
+      try validateNode(from, flag: "--from")
+      try validateNode(to, flag: "--to")
+      guard from != to else { throw ValidationError("--from and --to are the same worker") }
+    }
+
+    func run() throws {
+      let client = try cluster.client()
+      var request = Laris_Request()
+      request.moveReplica.partition = partition
+      request.moveReplica.from = from
+      request.moveReplica.to = to
+      request.moveReplica.undo = undo
+      try cluster.ask(request, by: client)
+      let (source, target) = undo ? (to, from) : (from, to)
+      try waiting.wait("partition \(partition) from \(source) to \(target)", cluster, client) { status in
+        guard let row = status.partition(partition) else { return .over("there is no such partition") }
+        if row.hasMove, row.move.from == source, row.move.to == target {
+          return .percent(Int(row.move.percent), row.move.percent == 100 ? "" : row.asked)
+        }
+        let members = row.members.filter { $0.role != "learner" }.map(\.node)
+        if members.contains(target), !members.contains(source) { return .done }
+        // A dispatcher sees what another one was told a moment later.
+        return row.hasMove ? .over("somebody took it back") : .percent(0, "")
+      }
+    }
+  }
+}
+
+/// Of commands that ask for what takes its time.
+struct WaitOptions: ParsableArguments {
+  @Flag(help: "Don't wait until it is done: it will be, as long as a dispatcher runs.")
+  var noWait = false
+
+  @Option(help: "How long to wait until it is done, in seconds. It goes on after that.")
+  var wait: Double = 3_600
+
+  enum Progress {
+    case done
+    case percent(Int, String)
+    /// It won't be done, for this reason.
+    case over(String)
+  }
+
+  func validate() throws {
+    guard wait > 0, wait <= 604_800 else {
+      throw ValidationError("--wait must be more than 0, at most a week")
+    }
+  }
+
+  /// Looks ten times a second, and says how far it is.
+  func wait(
+    _ what: String, _ cluster: ClusterOptions, _ client: LarisClient,
+    _ look: (Laris_ClusterStatus) throws -> Progress
+  ) throws {
+    if noWait { return Terminal.print("\(what): asked for") }
+    let until = Clock.steadyMilliseconds() + Int64(wait * 1_000)
+    var said = ""
+    while true {
+      switch try look(try cluster.status(by: client)) {
+      case .done:
+        say("\(what): done", isLast: true)
+        return
+      case .over(let why):
+        say("", isLast: true)
+        throw NodeError(.no, "\(what): \(why)")
+      case .percent(let percent, let doing):
+        let line = "\(what): \(percent) %\(doing.isEmpty ? "" : ", \(doing)")"
+        if line != said { say(line, isLast: false) }
+        said = line
+        guard Clock.steadyMilliseconds() < until else {
+          say("", isLast: true)
+          throw NodeError(.no, "\(line) after \(Int(wait)) s; it goes on, laris partition list shows how far")
+        }
+      }
+      usleep(100_000)
+    }
+  }
+
+  /// On a terminal one line that changes.
+  private func say(_ line: String, isLast: Bool) {
+    guard Terminal.isInteractive else {
+      if !line.isEmpty { Terminal.print(line) }
+      return
+    }
+    Terminal.print("\r\u{1B}[K\(line)", terminator: isLast && !line.isEmpty ? "\n" : "")
+  }
+}
+
+extension ClusterOptions {
+  func status(by client: LarisClient) throws -> Laris_ClusterStatus {
+    var request = Laris_Request()
+    request.getStatus = Laris_GetStatus()
+    return try reply(to: request, by: client).status
+  }
+
+  /// An operator's wish: kept, or an error that says why not.
+  func ask(_ request: Laris_Request, by client: LarisClient) throws {
+    var request = request
+    // The configuration may be slow; what an operator asks for waits for it.
+    request.deadlineMilliseconds = UInt32(min(600_000, timeout * 1_000))
+    _ = try reply(to: request, by: client)
+  }
+}
+
+extension Laris_ClusterStatus {
+  func partition(_ number: UInt32) -> Laris_PartitionStatus? {
+    partitions.first { $0.partition == number }
+  }
+}
+
+extension Laris_PartitionStatus {
+  /// "worker-2 +0, worker-3 away, worker-4 joins (35 %)": +N is what it has of the log above what it knows to
+  /// be committed.
+  var secondariesText: String {
+    let others = members.filter { $0.role != "primary" }.map { member in
+      if member.role == "learner" {
+        return member.alive ? "\(member.node) joins (\(joinedPercent) %)" : "\(member.node) is to join, away"
+      }
+      guard member.alive else { return "\(member.node) away" }
+      return member.inSync
+        ? "\(member.node) +\(member.lag)"
+        : "\(member.node) (\(member.activity.isEmpty ? "not in sync" : member.activity))"
+    }
+    return others.isEmpty ? "-" : others.joined(separator: ", ")
+  }
+}
+
+extension Laris_MemberStatus {
+  /// Entries of its log that it does not know to be committed.
+  var lag: UInt64 { last > committed ? last - committed : 0 }
+}
