@@ -1,0 +1,311 @@
+import Cluster
+import Foundation
+import LarisClient
+import LarisProtocol
+import SQLite
+import Synchronization
+import Testing
+
+/// Sells on one partition, one request after the other, and notes when each was answered.
+private final class Seller: Sendable {
+  struct State {
+    var isStopping = false
+    var done: Int64 = 0
+    var failures: [String] = []
+    /// When each was sent and answered, in seconds.
+    var answers: [(sent: Double, answered: Double)] = []
+  }
+  let state = Mutex(State())
+  let shop: UInt64
+  private let finished = DispatchSemaphore(value: 0)
+
+  static var now: Double { ProcessInfo.processInfo.systemUptime }
+
+  init(_ cluster: TestCluster, shop: UInt64) throws {
+    self.shop = shop
+    var request = Laris_Request()
+    request.registerShop.shopID = shop
+    request.registerShop.name = "Toko \(shop)"
+    try Self.done(cluster, request)
+    request = Laris_Request()
+    request.putSku = .with {
+      $0.shopID = shop
+      $0.skuID = 1
+      $0.price = 1_000
+      $0.onHand = 0
+    }
+    try Self.done(cluster, request)
+    let services = cluster.services
+    Thread.detachNewThread { [self] in
+      guard let client = try? LarisClient(dispatchers: [services]) else {
+        state.withLock { $0.failures.append("no client") }
+        _ = finished.signal()
+        return
+      }
+      while !state.withLock({ $0.isStopping }) {
+        var request = Laris_Request()
+        request.requestID = LarisClient.newRequestID()
+        request.adjustStock.shopID = shop
+        request.adjustStock.skuID = 1
+        request.adjustStock.delta = 1
+        let sent = Self.now
+        let outcome = Result { try client.call(request) }
+        let answered = Self.now
+        state.withLock { state in
+          switch outcome {
+          case .success(.done):
+            state.done += 1
+            state.answers.append((sent, answered))
+          case .success(let other): state.failures.append("\(other)")
+          case .failure(let error): state.failures.append("\(error)")
+          }
+        }
+      }
+      finished.signal()
+    }
+  }
+
+  private static func done(_ cluster: TestCluster, _ request: Laris_Request) throws {
+    var request = request
+    request.requestID = LarisClient.newRequestID()
+    _ = try cluster.done(request)
+  }
+
+  /// Seconds from `moment` to the first answer to what was sent after it.
+  func firstAnswer(after moment: Double) throws -> Double {
+    let until = Date() + 30
+    while Date() < until {
+      if let first = state.withLock({ $0.answers.first { $0.sent >= moment } }) {
+        return first.answered - moment
+      }
+      usleep(1_000)
+    }
+    throw Problem("shop \(shop) had no answer for 30 s: \(state.withLock { $0.failures })")
+  }
+
+  /// The longest time without an answer after `moment`, in seconds.
+  func longestPause(after moment: Double) -> Double {
+    state.withLock { state in
+      let times = state.answers.map(\.answered).filter { $0 >= moment }
+      return zip(times, times.dropFirst()).map { $1 - $0 }.max() ?? 0
+    }
+  }
+
+  /// - Returns: how many were done.
+  func stop() -> Int64 {
+    state.withLock { $0.isStopping = true }
+    finished.wait()
+    finished.signal()
+    return state.withLock { $0.done }
+  }
+}
+
+/// Replicas of real processes.
+extension EndToEndTests {
+  private struct Sale {
+    let cluster: TestCluster
+    let sellers: [Seller]
+
+    init(workers: Int = 3, replicas: Int = 2, partitions: Int = 3) throws {
+      let cluster = try TestCluster(
+        workers: workers, partitions: partitions, options: ["--replicas", "\(replicas)"])
+      self.cluster = cluster
+      sellers = try (0..<partitions).map { partition in
+        let shop = (1...).first {
+          Int(Routing.partition(ofKey: $0, count: partitions).rawValue) == partition
+        }!
+        return try Seller(cluster, shop: shop)
+      }
+    }
+
+    func waitUntilHealthy() throws {
+      let healthy = try cluster.laris(["status", "--exit-when-healthy", "--timeout", "60"])
+      guard healthy.exit == 0 else { throw Problem("not healthy: \(healthy.output) \(healthy.errors)") }
+    }
+
+    func partition(_ number: Int) throws -> Laris_PartitionStatus { try cluster.status().partitions[number] }
+
+    func worker(_ node: String) throws -> Laris_WorkerStatus {
+      guard let worker = try cluster.status().workers.first(where: { $0.node == node }) else {
+        throw Problem("there is no \(node)")
+      }
+      return worker
+    }
+
+    func secondary(of partition: Int) throws -> String {
+      let row = try self.partition(partition)
+      guard let other = row.members.first(where: { $0.node != row.primary && $0.role == "secondary" }) else {
+        throw Problem("partition \(partition) has no secondary: \(row)")
+      }
+      return other.node
+    }
+
+    /// Every adjustment that was done has been done once; the books balance; all replicas have the same rows.
+    func check() throws {
+      for seller in sellers {
+        let done = seller.stop()
+        let failures = seller.state.withLock { $0.failures }
+        #expect(failures.isEmpty, "\(failures)")
+        var request = Laris_Request()
+        request.requestID = LarisClient.newRequestID()
+        request.getSku.shopID = seller.shop
+        request.getSku.skuID = 1
+        let stock = try cluster.done(request).sku.onHand
+        #expect(stock == done, "shop \(seller.shop)")
+      }
+      try waitUntilHealthy()
+      let audit = try cluster.laris(["audit"])
+      #expect(audit.exit == 0, "\(audit.output) \(audit.errors)")
+      // Followers hear of the last commit with a beacon.
+      let partitions = try cluster.status().partitions
+      let until = Date() + 10
+      while try cluster.status().partitions.contains(where: { row in
+        row.members.contains { $0.role == "secondary" && $0.committed != row.committed }
+      }), Date() < until {
+        usleep(20_000)
+      }
+      #expect(cluster.stop() == 0)
+      for row in partitions {
+        let rows = try row.members.map { try Self.rows(cluster.data, $0.node, row.partition) }
+        #expect(rows.count > 1 && !rows[0].isEmpty, "partition \(row.partition)")
+        for other in rows.dropFirst() {
+          #expect(other == rows[0], "partition \(row.partition): \(row.members)")
+        }
+      }
+    }
+
+    /// All that a replica's tables hold.
+    private static func rows(_ data: String, _ node: String, _ partition: UInt32) throws -> [String] {
+      let folder = String(repeating: "0", count: 4 - String(partition).count) + String(partition)
+      let path = "\(data)/\(node)/partitions/\(folder)/partition.sqlite"
+      let database = try Database(path, mode: .readOnly)
+      var found: [String] = []
+      for table in ["meta", "shops", "skus", "orders", "payments", "accounts", "transfers", "request_pages"] {
+        let read = try database.prepare("SELECT * FROM \(table) ORDER BY 1, 2")
+        while try read.step() {
+          found.append(
+            "\(table) " + (0..<read.columnCount).map { "\(Array(read.blob($0)))" }.joined(separator: "|"))
+        }
+      }
+      // Replicas write their checkpoints, and so their pages of answers, at different times.
+      return found.filter { !$0.hasPrefix("request_pages") }
+    }
+  }
+
+  private static func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
+  private static func milliseconds(_ values: [Double]) -> String {
+    values.map { "\(Int($0 * 1_000))" }.joined(separator: " ")
+  }
+
+  private static var rounds: Int {
+    ProcessInfo.processInfo.environment["LARIS_FAILOVER_ROUNDS"].flatMap { Int($0) } ?? 3
+  }
+
+  @Test func `the death of a primary loses nothing, does nothing twice, and is soon over`() throws {
+    let sale = try Sale()
+    var gaps: [Double] = []
+    for round in 0..<Self.rounds {
+      try sale.waitUntilHealthy()
+      let seller = sale.sellers[round % 3]
+      let primary = try sale.worker(try sale.partition(round % 3).primary)
+      let moment = Seller.now
+      sale.cluster.kill(primary.pid)
+      gaps.append(try seller.firstAnswer(after: moment))
+    }
+    print(
+      "failover after kill -9, ms to the first new answer: \(Self.milliseconds(gaps)); "
+        + "median \(Int(Self.median(gaps) * 1_000))")
+    try sale.check()
+  }
+
+  @Test
+  func `a primary that is stopped past its lease is replaced, answers nothing when it wakes, and follows`()
+    throws
+  {
+    let sale = try Sale()
+    var gaps: [Double] = []
+    for round in 0..<Self.rounds {
+      try sale.waitUntilHealthy()
+      let before = try sale.partition(round % 3)
+      let primary = try sale.worker(before.primary)
+      let moment = Seller.now
+      Foundation.kill(pid_t(primary.pid), SIGSTOP)
+      gaps.append(try sale.sellers[round % 3].firstAnswer(after: moment))
+      Foundation.kill(pid_t(primary.pid), SIGCONT)
+      try sale.waitUntilHealthy()
+      let after = try sale.partition(round % 3)
+      #expect(after.epoch > before.epoch && after.primary != before.primary)
+      #expect(try sale.worker(before.primary).pid == primary.pid, "it was not started again")
+    }
+    print("failover after SIGSTOP, ms to the first new answer: \(Self.milliseconds(gaps))")
+    try sale.check()
+  }
+
+  @Test func `a planned switchover fails no request`() throws {
+    let sale = try Sale()
+    var pauses: [Double] = []
+    for round in 0..<Self.rounds {
+      try sale.waitUntilHealthy()
+      let target = try sale.secondary(of: round % 3)
+      let moment = Seller.now
+      let switched = try sale.cluster.laris(["partition", "switchover", "\(round % 3)", "--to", target])
+      #expect(switched.exit == 0, "\(switched.output) \(switched.errors)")
+      #expect(try sale.partition(round % 3).primary == target)
+      pauses.append(sale.sellers[round % 3].longestPause(after: moment))
+    }
+    print("switchover, ms of the longest pause: \(Self.milliseconds(pauses))")
+    try sale.check()
+  }
+
+  @Test func `a partition moves to another worker, and a worker is drained, while it sells`() throws {
+    let sale = try Sale()
+    try sale.waitUntilHealthy()
+    let row = try sale.partition(0)
+    let members = Set(row.members.map(\.node))
+    let target = try #require(try sale.cluster.status().workers.map(\.node).first { !members.contains($0) })
+    let moved = try sale.cluster.laris(["partition", "move", "0", "--from", row.primary, "--to", target])
+    #expect(moved.exit == 0, "\(moved.output) \(moved.errors)")
+    #expect(try sale.partition(0).primary == target)
+    let drained = try sale.cluster.laris(["worker", "drain", target])
+    #expect(drained.exit == 0, "\(drained.output) \(drained.errors)")
+    #expect(try sale.cluster.status().partitions.allSatisfy { !$0.members.map(\.node).contains(target) })
+    let undone = try sale.cluster.laris(["worker", "drain", target, "--undo"])
+    #expect(undone.exit == 0, "\(undone.output) \(undone.errors)")
+    try sale.check()
+  }
+
+  @Test func `a replica whose data is damaged or gone gets it from the primary, by itself`() throws {
+    let sale = try Sale()
+    try sale.waitUntilHealthy()
+    let folder = try FileManager.default.contentsOfDirectory(
+      atPath: sale.cluster.data + "/\(try sale.secondary(of: 0))/partitions/0000/log")
+    #expect(!folder.isEmpty)
+
+    // One that is gone.
+    let gone = try sale.secondary(of: 0)
+    try FileManager.default.removeItem(atPath: sale.cluster.data + "/\(gone)/partitions/0000")
+    sale.cluster.kill(try sale.worker(gone).pid)
+    try sale.waitUntilHealthy()
+
+    // One byte of what was synced.
+    let damaged = try sale.secondary(of: 1)
+    let log = sale.cluster.data + "/\(damaged)/partitions/0001/log"
+    let segment = try #require(
+      try FileManager.default.contentsOfDirectory(atPath: log).filter { $0.hasSuffix(".lz4") }.min())
+    let file = try #require(FileHandle(forUpdatingAtPath: log + "/" + segment))
+    try file.seek(toOffset: 300)
+    let byte = try #require(try file.read(upToCount: 1))
+    try file.seek(toOffset: 300)
+    try file.write(contentsOf: [byte[0] ^ 0x10])
+    try file.close()
+    sale.cluster.kill(try sale.worker(damaged).pid)
+    // It has to be gone before it can be back.
+    let until = Date() + 20
+    while Date() < until, try sale.partition(1).inSync > 1 { usleep(5_000) }
+    try sale.waitUntilHealthy()
+    let kept = try FileManager.default.contentsOfDirectory(
+      atPath: sale.cluster.data + "/\(damaged)/partitions")
+    #expect(kept.contains { $0.hasPrefix("0001.damaged-") }, "\(kept)")
+    try sale.check()
+  }
+}
