@@ -105,17 +105,36 @@ extension EndToEndTests {
   private struct Sale {
     let cluster: TestCluster
     let sellers: [Seller]
+    /// Sells besides, at a rate, and records every answer.
+    private let load: Process?
+    private var history: String { cluster.folder.path + "/history" }
 
-    init(workers: Int = 3, replicas: Int = 2, partitions: Int = 3) throws {
+    /// - Parameter seconds: how long the load lasts; 0: there is none.
+    init(workers: Int = 3, replicas: Int = 2, partitions: Int = 3, seconds: Int = 0) throws {
       let cluster = try TestCluster(
         workers: workers, partitions: partitions, options: ["--replicas", "\(replicas)"])
       self.cluster = cluster
       sellers = try (0..<partitions).map { partition in
-        let shop = (1...).first {
+        let shop = (1_000_000...).first {
           Int(Routing.partition(ofKey: $0, count: partitions).rawValue) == partition
         }!
         return try Seller(cluster, shop: shop)
       }
+      load = seconds > 0 ? try Self.sell(cluster, seconds) : nil
+    }
+
+    private static func sell(_ cluster: TestCluster, _ seconds: Int) throws -> Process {
+      let rate = ProcessInfo.processInfo.environment["LARIS_FAILOVER_RATE"] ?? "500"
+      let load = Process()
+      load.executableURL = URL(fileURLWithPath: try Programs.path("laris-loadtest"))
+      load.arguments = [
+        "run", "--dispatcher", cluster.services, "--seconds", "\(seconds)", "--rate", rate, "--shops", "200",
+        "--history", cluster.folder.path + "/history",
+      ]
+      load.standardOutput = FileHandle.nullDevice
+      load.standardError = FileHandle.nullDevice
+      try load.run()
+      return load
     }
 
     func waitUntilHealthy() throws {
@@ -154,7 +173,11 @@ extension EndToEndTests {
         #expect(stock == done, "shop \(seller.shop)")
       }
       try waitUntilHealthy()
-      let audit = try cluster.laris(["audit"])
+      if let load {
+        load.waitUntilExit()
+        #expect(load.terminationStatus == 0)
+      }
+      let audit = try cluster.laris(["audit"] + (load == nil ? [] : ["--history", history]))
       #expect(audit.exit == 0, "\(audit.output) \(audit.errors)")
       // Followers hear of the last commit with a beacon.
       let partitions = try cluster.status().partitions
@@ -202,7 +225,7 @@ extension EndToEndTests {
   }
 
   @Test func `the death of a primary loses nothing, does nothing twice, and is soon over`() throws {
-    let sale = try Sale()
+    let sale = try Sale(seconds: 3 + 2 * Self.rounds)
     var gaps: [Double] = []
     for round in 0..<Self.rounds {
       try sale.waitUntilHealthy()
@@ -222,7 +245,7 @@ extension EndToEndTests {
   func `a primary that is stopped past its lease is replaced, answers nothing when it wakes, and follows`()
     throws
   {
-    let sale = try Sale()
+    let sale = try Sale(seconds: 3 + 2 * Self.rounds)
     var gaps: [Double] = []
     for round in 0..<Self.rounds {
       try sale.waitUntilHealthy()
@@ -242,7 +265,7 @@ extension EndToEndTests {
   }
 
   @Test func `a planned switchover fails no request`() throws {
-    let sale = try Sale()
+    let sale = try Sale(seconds: 3 + 2 * Self.rounds)
     var pauses: [Double] = []
     for round in 0..<Self.rounds {
       try sale.waitUntilHealthy()
@@ -253,7 +276,9 @@ extension EndToEndTests {
       #expect(try sale.partition(round % 3).primary == target)
       pauses.append(sale.sellers[round % 3].longestPause(after: moment))
     }
-    print("switchover, ms of the longest pause: \(Self.milliseconds(pauses))")
+    print(
+      "switchover, ms of the longest pause: \(Self.milliseconds(pauses)); "
+        + "median \(Int(Self.median(pauses) * 1_000))")
     try sale.check()
   }
 
