@@ -47,7 +47,7 @@ print(*(s.getsockname()[1] for s in sockets))')
 start() {
   local workers=$1 partitions=$2
   shift 2
-  echo "cluster:  $workers workers, $partitions partitions, 1 replica${*:+; $*}"
+  echo "cluster:  $workers workers, $partitions partitions${*:+; $*}"
   "$bin/laris" up --workers "$workers" --partitions "$partitions" --data "$folder/data" \
     --listen "$LARIS_DISPATCHER" --worker-listen "tcp://127.0.0.1:$workers_port" "$@" \
     >"$folder/up.log" 2>&1 &

@@ -89,6 +89,8 @@ package struct DurablePartition: ~Copyable {
   /// The entries of the block that is being assigned or received.
   private var hand = ByteWriter(capacity: 1 << 12)
   private var message = ByteWriter(capacity: 1 << 12)
+  private var isGathering = false
+  private var isSyncWanted = false
 
   private struct PendingBlock {
     let first: SequenceNumber
@@ -234,7 +236,8 @@ package struct DurablePartition: ~Copyable {
     return result
   }
 
-  /// A message of another replica, and its entries where it is a prepare.
+  /// A message of another replica, and its entries where it is a prepare. ``settle(_:)`` follows, after one or
+  /// some of them.
   package mutating func receive(
     _ decoded: MessageCodec.Decoded, _ surroundings: any Surroundings, now: Int64, wall: Int64
   ) throws {
@@ -244,7 +247,17 @@ package struct DurablePartition: ~Copyable {
       hand.removeAll()
       hand.append(decoded.entries)
     }
+    // Blocks that come together are made durable together: `settle(_:)` does it.
+    isGathering = true
+    defer { isGathering = false }
     try tell(surroundings) { $0.receive(decoded.message, decoded.envelope, now: now, wall: wall) }
+  }
+
+  /// Makes durable what was received, and says so: after messages, before anything else.
+  package mutating func settle(_ surroundings: any Surroundings) throws {
+    guard isSyncWanted else { return }
+    try sync(surroundings)
+    try carryOut(surroundings)
   }
 
   private mutating func carryOut(_ surroundings: any Surroundings) throws {
@@ -256,7 +269,11 @@ package struct DurablePartition: ~Copyable {
         default: try carryOut(effect, surroundings)
         }
       }
-      if isToSync { try sync(surroundings) }
+      if isToSync, isGathering {
+        isSyncWanted = true
+      } else if isToSync {
+        try sync(surroundings)
+      }
     }
   }
 
@@ -314,6 +331,7 @@ package struct DurablePartition: ~Copyable {
   }
 
   private mutating func sync(_ surroundings: any Surroundings) throws {
+    isSyncWanted = false
     try log.sync()
     let mark = replica.last
     let now = surroundings.now

@@ -133,6 +133,7 @@ extension Replica {
     drainingSince = nil
     isHandoverAsked = false
     hasMatched = false
+    matchedThrough = .zero
     nackedLast = nil
     grace = Grace(from: now, settings.graceMilliseconds)
     let isPrimary = record.primary == identity.node

@@ -260,7 +260,10 @@ extension Replica {
       note(.resent)
       peers[place].rewoundAt = now
       peers[place].cursor = peers[place].acked
+      // What is sent again is not new: who takes nothing is dropped some time.
+      let since = peers[place].progressAt
       pump(place)
+      peers[place].progressAt = since
     }
     settleLease()
     reconfigure()

@@ -51,12 +51,12 @@ extension Replica {
       }
       guard mine == head.mark else { return diverge(head) }
       note(.rule3CommittedAgain)
-      hasMatched = true
+      matched(through: head.last)
       return acknowledge(beacon: nil)
     }
     if index.mark(at: head.last) == head.mark {
       note(.rule3Again)
-      hasMatched = true
+      matched(through: head.last)
       learnCommitPoint(commitPoint)
       // Not durable yet: the sync's end acknowledges it.
       if durable.sn >= head.last { acknowledge(beacon: nil) }
@@ -86,11 +86,12 @@ extension Replica {
     if before < index.last.sn {
       note(.rule3Cut)
       index.cut(to: before)
+      matchedThrough = min(matchedThrough, before)
       if durable.sn > before { durable = index.last }
       effects.append(.cut(to: index.last))
     }
     note(.rule3Appended)
-    hasMatched = true
+    matched(through: head.last)
     time = head.time
     index.append(head.mark)
     effects.append(.append(head, committed: committed.sn))
@@ -141,12 +142,25 @@ extension Replica {
     send(.nack(awaitsSnapshot ? [] : index.landmarks()), to: primary)
   }
 
-  /// C = min(what the primary says, what is durable here), of a log that is the primary's.
-  private mutating func learnCommitPoint(_ mark: LogMark) {
-    guard !awaitsSnapshot, mark.sn > committed.sn, mark.sn <= durable.sn, index.contains(mark) else { return }
+  private mutating func matched(through sn: SequenceNumber) {
     hasMatched = true
-    committed = mark
-    effects.append(.committed(mark))
+    matchedThrough = max(matchedThrough, sn)
+  }
+
+  /// C = min(what the primary says, what is durable here), of a log that is the primary's. One that is far
+  /// behind takes what it has: the primary's log goes on from there.
+  private mutating func learnCommitPoint(_ mark: LogMark) {
+    guard !awaitsSnapshot, mark.sn > committed.sn else { return }
+    let known: LogMark?
+    if mark.sn <= durable.sn {
+      known = index.contains(mark) ? mark : nil
+      if known != nil { matched(through: mark.sn) }
+    } else {
+      known = index.mark(at: min(durable.sn, matchedThrough))
+    }
+    guard let known, known.sn > committed.sn else { return }
+    committed = known
+    effects.append(.committed(known))
   }
 
   mutating func tickSecondary() {

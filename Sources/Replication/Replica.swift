@@ -66,6 +66,8 @@ package struct Replica: Sendable {
   var awaitsSnapshot = false
   /// The log was found to be the primary's, in this epoch.
   var hasMatched = false
+  /// Up to here, by its blocks: what comes after may be of another history.
+  var matchedThrough = SequenceNumber.zero
   // Of a primary.
   var peers: [Peer] = []
   var phase = Phase.serving

@@ -323,6 +323,7 @@ final class PartitionNode: Sendable {
       case .poked: break
       }
     }
+    try durable.settle(neighbours)
     return count
   }
 
