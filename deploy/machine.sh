@@ -247,9 +247,9 @@ if [[ $command == init ]]; then
   done
   until said=$("$bin/laris" cluster init "${etcd_options[@]}" ${defaults[@]+"${defaults[@]}"} \
     ${init_options[@]+"${init_options[@]}"} 2>&1); do
-    # 69 is nobody there, 75 not now: etcd may have no majority yet.
+    # 3 unknown, which the same command tells; 69 nobody there; 75 not now: etcd may have no majority yet.
     status=$?
-    [[ ($status == 69 || $status == 75) && $SECONDS -lt $until ]] || fail "$said"
+    [[ ($status == 3 || $status == 69 || $status == 75) && $SECONDS -lt $until ]] || fail "$said"
     sleep 0.5
   done
   echo "$said"
