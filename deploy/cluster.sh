@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 usage() {
   cat <<'TEXT'
-usage: deploy/cluster.sh start [--data DIR] [--network N | --free] [--partitions P]
+usage: deploy/cluster.sh start [--data DIR] [--network N | --free] [--partitions P] [--lease MS]
        deploy/cluster.sh status|stop [NODE]|kill NODE [--data DIR]
 
 Three machines in one: etcd on each, a dispatcher on two, a worker on each, three replicas
@@ -24,6 +24,8 @@ Nodes: etcd-1 to 3, dispatcher-1 and 2, worker-1 to 3, machine-1 to 3.
   --network N     the first three numbers of the addresses (default: 127.0.0)
   --free          a network of the loopback that nobody uses
   --partitions P  partitions of a new cluster (default: 12)
+  --lease MS      the workers' lease (default: 1000: six times a real machine's, since nine
+                  processes share this one; a death is seen at once here, whatever the lease)
 
 Programs: LARIS_BIN names their folder; else .build, else PATH; else they are built.
 Exit codes: 0 done, 1 not, 64 a wrong argument.
@@ -38,12 +40,12 @@ case $command in
   start | status | stop | kill) ;;
   *) usage >&2; exit 64 ;;
 esac
-data=laris-cluster network='' partitions=12 node=''
+data=laris-cluster network='' partitions=12 lease=1000 node=''
 while [[ $# -gt 0 ]]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --free) network=127.$((RANDOM % 200 + 20)).$((RANDOM % 200 + 20)) ;;
-    --data | --network | --partitions)
+    --data | --network | --partitions | --lease)
       [[ $# -ge 2 ]] || fail "$1 needs a value; see --help" 64
       declare "${1#--}=$2"
       shift
@@ -72,6 +74,7 @@ services=tcp://$network.1:12120,tcp://$network.2:12120
 machine() {
   local number=$1 what=$2
   shift 2
+  [[ $what != start ]] || set -- --lease "$lease" "$@"
   [[ $what != start && $what != init ]] || set -- --me "$network.$number" \
     --machines "$network.1,$network.2,$network.3" --dispatchers "$network.1,$network.2" "$@"
   "$repository/deploy/machine.sh" "$what" --data "$data/machine-$number" "$@"

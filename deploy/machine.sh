@@ -30,7 +30,7 @@ is the Nth of --machines. Whatever ends is started again. Ports, on the address 
   --worker NAME          the worker's name (default worker-N). A name belongs to a data folder:
                          an empty one in its place needs a new name
   --zone ZONE            where the worker stands, like a rack; replicas are spread over zones
-  --lease MS             the worker's lease (laris worker run --help)
+  --lease MS             the worker's lease (laris worker run --help); the same on all machines
   --disk-reserve MIB     MiB that stay free on the worker's disk
   --etcd-state STATE     new, or existing: it joins members that are there (default new)
   --etcd-ca FILE --etcd-cert FILE --etcd-key FILE
@@ -224,7 +224,7 @@ scheme=http
 if [[ -n $ca$cert$key ]]; then
   [[ -n $ca && -n $cert && -n $key ]] || fail "TLS takes all of --etcd-ca, --etcd-cert and --etcd-key" 64
   scheme=https
-elif [[ $machines != 127.* ]] && ! $plaintext; then
+elif ! $plaintext && [[ " ${machine_list[*]/#127.*/}" == *[![:space:]]* ]]; then
   fail "etcd between machines needs --etcd-ca, --etcd-cert and --etcd-key, or --etcd-plaintext on a network that is yours alone" 64
 fi
 etcd_urls='' members=''
