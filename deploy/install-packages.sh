@@ -11,7 +11,7 @@ packages=(
   lz4 sqlite3                                                # to look at logs and partitions
   protobuf-compiler                                          # protoc
   python3 python3-zmq python3-protobuf                       # the Python example
-  etcd-server openssl                                        # the tests start etcd, with TLS too
+  etcd-server etcd-client openssl                            # deploy/machine.sh and the tests start etcd, with TLS too
   shellcheck                                                 # checks these scripts
 )
 

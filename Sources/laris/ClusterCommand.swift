@@ -100,7 +100,7 @@ struct ClusterShape: ParsableArguments {
   @Option(help: "Partitions, 1 to 4096. Never changes.")
   var partitions: Int?
 
-  @Option(help: "Replicas of a partition, 1 to 7, each on a worker of its own.")
+  @Option(help: "Replicas of a partition, 1 to 7, each on a worker of its own; 1 unless named.")
   var replicas: Int?
 
   @Option(

@@ -15,6 +15,7 @@ struct Up: ParsableCommand {
       Logs are in DATA/NODE.log.
 
         laris up --workers 3
+        laris up --workers 3 --replicas 2       what a worker served goes on elsewhere when it dies
         laris up --workers 3 --partitions 6 --data /tmp/try --listen tcp://127.0.0.1:13120
       """)
 
