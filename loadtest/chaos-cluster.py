@@ -18,17 +18,23 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 SERVICES, WORKERS, REPLICATION = 12120, 12121, 12122
 NOWHERE = "02:00:00:00:00:ff"
-# Seconds that a round's load lasts, and that it may take until all is well again.
-LOAD, HEALING = 8, 120
+# Seconds in which all must be well again.
+HEALING = 120
 MIX = "place=70,settle=15,ship=5,deliver=3,complete=3,cancel=2,adjust=1,get-order=1"
 
 
 class Violation(Exception):
     """Something does not hold."""
+
+
+def check(holds, what):
+    if not holds:
+        raise Violation(what)
 
 
 def run(*command, timeout=120, check=True):
@@ -105,6 +111,8 @@ class World:
         self.bin = pathlib.Path(options.bin)
         self.folder = pathlib.Path(options.folder)
         self.expected_alarms = False
+        self.picking = threading.Lock()
+        self.busy = set()
         run("mount", "-t", "tmpfs", "none", "/run")
         run("ip", "link", "set", "lo", "up")
         run("ip", "link", "add", "name", "b0", "type", "bridge")
@@ -186,7 +194,10 @@ class World:
                    for dispatcher in self.dispatchers)
 
     def status(self):
-        return json.loads(self.laris("status", "--json").stdout)
+        """As a dispatcher says, healthy or not."""
+        done = self.laris("status", "--json", check=False)
+        check(done.stdout, f"no status: exit {done.returncode}: {done.stderr.strip()}")
+        return json.loads(done.stdout)
 
     def heal_network(self):
         for node in self.nodes + [self.load]:
@@ -205,10 +216,6 @@ class World:
             if alarms and not self.expected_alarms:
                 raise Violation(f"{node} raised an alarm:\n  " + "\n  ".join(alarms[:6]))
 
-    def primaries(self):
-        """Of each partition."""
-        return {p.get("partition", 0): p.get("primary") for p in self.status().get("partitions", [])}
-
     def worker(self, name):
         return next(node for node in self.workers if node.name == name)
 
@@ -216,9 +223,24 @@ class World:
 # Faults. Each one does what it does, ends it, and returns what it was.
 
 
+class Busy(Exception):
+    """Another fault of this round has what this one needs."""
+
+
+def pick(world, draw, nodes):
+    """A node that no other fault of this round has."""
+    with world.picking:
+        free = [node for node in nodes if node not in world.busy]
+        if not free:
+            raise Busy()
+        node = draw.choice(free)
+        world.busy.add(node)
+        return node
+
+
 def kill(nodes):
     def fault(world, draw):
-        node, pause = draw.choice(nodes(world)), draw.uniform(0, 5)
+        node, pause = pick(world, draw, nodes(world)), draw.uniform(0, 5)
         node.kill()
         time.sleep(pause)
         node.start()
@@ -227,9 +249,23 @@ def kill(nodes):
     return fault
 
 
+def kill_all(nodes):
+    def fault(world, draw):
+        killed = [pick(world, draw, [node]) for node in nodes(world) if node not in world.busy]
+        for node in killed:
+            node.kill()
+        pauses = [draw.uniform(0, 3) for _ in killed]
+        for before, (pause, node) in zip([0, *sorted(pauses)], sorted(zip(pauses, killed), key=lambda two: two[0])):
+            time.sleep(pause - before)
+            node.start()
+        return "kill -9 " + ", ".join(f"{node} (back after {pause:.1f} s)" for pause, node in zip(pauses, killed))
+
+    return fault
+
+
 def pause(nodes):
     def fault(world, draw):
-        node, length = draw.choice(nodes(world)), draw.uniform(0.3, 3)
+        node, length = pick(world, draw, nodes(world)), draw.uniform(0.3, 3)
         node.process.send_signal(signal.SIGSTOP)
         time.sleep(length)
         node.process.send_signal(signal.SIGCONT)
@@ -238,36 +274,35 @@ def pause(nodes):
     return fault
 
 
-def isolate(world, draw):
-    node, length = draw.choice(world.workers + world.dispatchers), draw.uniform(0.3, 6)
-    how = draw.choice(["both ways", "outwards", "inwards"])
-    for other in world.nodes + [world.load]:
-        if other == node:
-            continue
-        if how != "inwards":
-            node.sends_to(other, False)
-        if how != "outwards":
-            other.sends_to(node, False)
+def cut(links, length):
+    for sender, receiver in links:
+        sender.sends_to(receiver, False)
     time.sleep(length)
-    world.heal_network()
+    for sender, receiver in links:
+        sender.sends_to(receiver, True)
+
+
+def isolate(world, draw):
+    node, length = pick(world, draw, world.workers + world.dispatchers), draw.uniform(0.3, 6)
+    how = draw.choice(["both ways", "outwards", "inwards"])
+    others = [other for other in world.nodes + [world.load] if other != node]
+    outwards, inwards = [(node, other) for other in others], [(other, node) for other in others]
+    cut({"both ways": outwards + inwards, "outwards": outwards, "inwards": inwards}[how], length)
     return f"{node} cut off {how} for {length:.1f} s"
 
 
 def cut_pair(world, draw):
-    one = draw.choice(world.workers)
+    one = pick(world, draw, world.workers)
     other = draw.choice([n for n in world.workers + world.dispatchers if n != one])
     one, other = draw.sample([one, other], 2)
     length, both = draw.uniform(0.3, 6), draw.random() < 0.5
-    one.sends_to(other, False)
-    if both:
-        other.sends_to(one, False)
-    time.sleep(length)
-    world.heal_network()
+    cut([(one, other)] + ([(other, one)] if both else []), length)
     return f"{one} {'and' if both else 'to'} {other} cut for {length:.1f} s"
 
 
 def delay(world, draw):
-    node, length, late = draw.choice(world.workers + world.dispatchers), draw.uniform(1, 6), draw.randrange(20, 101)
+    node, length = pick(world, draw, world.workers + world.dispatchers), draw.uniform(1, 6)
+    late = draw.randrange(20, 101)
     if world.netem:
         node.inside("tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", f"{late}ms", f"{late // 4}ms")
         what = f"{late} ms late"
@@ -281,32 +316,30 @@ def delay(world, draw):
 
 
 def full_disk(world, draw):
-    worker, left, length = draw.choice(world.workers), draw.choice([0, 8, 24]) << 20, draw.uniform(1, 6)
+    worker, left, length = pick(world, draw, world.workers), draw.choice([0, 8, 24]), draw.uniform(1, 6)
     filler = worker.data / "filler"
     space = os.statvfs(worker.data)
     with open(filler, "w") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, space.f_bavail * space.f_frsize - left))
+        os.posix_fallocate(file.fileno(), 0, max(1, space.f_bavail * space.f_frsize - (left << 20)))
     time.sleep(length)
     filler.unlink()
-    return f"{worker}'s disk full but {left >> 20} MiB for {length:.1f} s"
+    return f"{worker}'s disk full but {left} MiB for {length:.1f} s"
 
 
 def stopped_secondary(world, draw):
     """A worker, stopped, and the folder of a partition of which it is a secondary."""
-    partition, primary = draw.choice(sorted(world.primaries().items()))
-    has = [w for w in world.workers if w.name != primary and (w.data / f"partitions/{partition:04d}/log").is_dir()]
-    worker = draw.choice(has)
+    partition, _, others = draw_partition(world, draw)
+    worker = pick(world, draw, [w for w in world.workers if w.name in others])
     how = draw.choice([signal.SIGKILL, signal.SIGTERM])
     code = worker.kill(how)
-    if how == signal.SIGTERM and code != 0:
-        raise Violation(f"{worker}: exit {code} after SIGTERM")
+    check(how == signal.SIGKILL or code == 0, f"{worker}: exit {code} after SIGTERM")
     return worker, partition, worker.data / f"partitions/{partition:04d}", how.name
 
 
 def flip_byte(world, draw):
     world.expected_alarms = True
     worker, partition, folder, how = stopped_secondary(world, draw)
-    blocks = [block for block in log_blocks(folder / "log") if block.count > 0]
+    blocks = log_blocks(folder / "log")
     block = draw.choice(blocks[len(blocks) // 2:-8] or blocks[:1])
     at = block.at + 104 + draw.randrange(block.frame)
     with open(block.path, "r+b") as file:
@@ -316,20 +349,15 @@ def flip_byte(world, draw):
         file.write(bytes([byte ^ 1 << draw.randrange(8)]))
     worker.start()
     where = f"entry {block.first} of {worker}'s partition {partition}"
-    world.afterwards = lambda: set_aside(worker, folder, where)
+    world.afterwards.append(lambda: set_aside(worker, folder, where))
     return f"{how} {worker}, a bit flipped at {where} (log to {blocks[-1].first + blocks[-1].count - 1})"
 
 
-def check(holds, what):
-    if not holds:
-        raise Violation(what)
-
-
 def set_aside(worker, folder, where):
-    if not list(folder.parent.glob(folder.name + "*damaged*")):
-        raise Violation(f"{where}: the damage was not noticed: {sorted(p.name for p in folder.parent.iterdir())}")
-    for kept in folder.parent.glob(folder.name + "*damaged*"):
-        run("rm", "-rf", kept)
+    kept = list(folder.parent.glob(folder.name + "*damaged*"))
+    check(kept, f"{where}: the damage was not noticed: {sorted(path.name for path in folder.parent.iterdir())}")
+    for path in kept:
+        run("rm", "-rf", path)
 
 
 def delete_folder(world, draw):
@@ -337,44 +365,73 @@ def delete_folder(world, draw):
     worker, partition, folder, how = stopped_secondary(world, draw)
     run("rm", "-rf", folder)
     worker.start()
-    world.afterwards = lambda: check(folder.is_dir(), f"{worker} has no partition {partition} again")
+    world.afterwards.append(lambda: check(folder.is_dir(), f"{worker} has no partition {partition} again"))
     return f"{how} {worker}, its partition {partition} deleted"
 
 
+def kill_joining(world, draw):
+    told = delete_folder(world, draw)
+    worker = next(w for w in world.workers if f" {w}," in told)
+    pauses = []
+    for _ in range(draw.randrange(1, 4)):
+        pauses.append(draw.uniform(0.05, 1.5))
+        time.sleep(pauses[-1])
+        worker.kill()
+        worker.start()
+    return told + ", kill -9 while it joins: after " + ", ".join(f"{pause:.2f}" for pause in pauses) + " s"
+
+
+def draw_partition(world, draw):
+    """A partition, its primary, and who else is a member."""
+    partitions = world.status()["partitions"]
+    drawn = draw.choice(sorted(partitions, key=lambda partition: partition.get("partition", 0)))
+    primary = drawn["primary"]
+    return drawn.get("partition", 0), primary, sorted(m["node"] for m in drawn["members"] if m["node"] != primary)
+
+
+def planned(world, *words):
+    """A planned change. Among other faults it may be refused, alone it must not."""
+    done = world.laris(*words, check=world.options.at_once == 1)
+    return "" if done.returncode == 0 else f" (exit {done.returncode}: {done.stderr.strip()})"
+
+
 def switchover(world, draw):
-    partition, primary = draw.choice(sorted(world.primaries().items()))
-    status = next(p for p in world.status()["partitions"] if p.get("partition", 0) == partition)
-    target = draw.choice(sorted(m["node"] for m in status["members"] if m["node"] != primary))
-    world.laris("partition", "switchover", partition, "--to", target, "--wait", 60)
-    return f"switchover of partition {partition} from {primary} to {target}"
+    partition, primary, others = draw_partition(world, draw)
+    target = draw.choice(others)
+    said = planned(world, "partition", "switchover", partition, "--to", target, "--wait", 30)
+    return f"switchover of partition {partition} from {primary} to {target}{said}"
 
 
 def switchover_and_kill(world, draw):
-    partition, primary = draw.choice(sorted(world.primaries().items()))
-    status = next(p for p in world.status()["partitions"] if p.get("partition", 0) == partition)
-    target = draw.choice(sorted(m["node"] for m in status["members"] if m["node"] != primary))
-    victim, pause = world.worker(draw.choice([primary, target])), draw.uniform(0, 3)
-    world.laris("partition", "switchover", partition, "--to", target, "--no-wait")
+    partition, primary, others = draw_partition(world, draw)
+    target = draw.choice(others)
+    victim, pause = pick(world, draw, [world.worker(primary), world.worker(target)]), draw.uniform(0, 3)
+    said = planned(world, "partition", "switchover", partition, "--to", target, "--no-wait")
     time.sleep(draw.uniform(0, 0.1))
     victim.kill()
     time.sleep(pause)
     victim.start()
-    return (f"switchover of partition {partition} from {primary} to {target}, kill -9 {victim} in it, "
+    return (f"switchover of partition {partition} from {primary} to {target}{said}, kill -9 {victim} in it, "
             f"back after {pause:.1f} s")
 
 
 def drain(world, draw):
     worker, length = draw.choice(world.workers), draw.uniform(0, 4)
-    world.laris("worker", "drain", worker, "--no-wait")
+    said = planned(world, "worker", "drain", worker, "--no-wait")
     time.sleep(length)
-    world.laris("worker", "drain", worker, "--undo", "--no-wait")
-    return f"{worker} drained, undone after {length:.1f} s"
+    # The wish must go, or nothing gets well again.
+    until = time.monotonic() + 60
+    while world.laris("worker", "drain", worker, "--undo", "--no-wait", check=False).returncode != 0:
+        check(time.monotonic() < until, f"the drain of {worker} could not be undone for a minute")
+    return f"{worker} drained{said}, undone after {length:.1f} s"
 
 
 FAULTS = {
     "kill-worker": kill(lambda world: world.workers),
     "kill-dispatcher": kill(lambda world: world.dispatchers),
     "kill-etcd": kill(lambda world: world.etcd),
+    "kill-all-workers": kill_all(lambda world: world.workers),
+    "kill-all-dispatchers": kill_all(lambda world: world.dispatchers),
     "pause-worker": pause(lambda world: world.workers),
     "pause-dispatcher": pause(lambda world: world.dispatchers),
     "isolate": isolate,
@@ -383,6 +440,7 @@ FAULTS = {
     "full-disk": full_disk,
     "flip-byte": flip_byte,
     "delete-folder": delete_folder,
+    "kill-joining": kill_joining,
     "switchover": switchover,
     "switchover-and-kill": switchover_and_kill,
     "drain": drain,
@@ -568,7 +626,8 @@ def gaps(path, partitions):
     for p in range(partitions):
         times = [begin] + sorted(ends[p]) + [end]
         worst.append(max(later - earlier for earlier, later in zip(times, times[1:])) // 1000)
-    return worst, len(found), collections.Counter(r.outcome for r in found)
+    # Another answer to a request is a record too.
+    return worst, collections.Counter(r.outcome for r in found if not r.flags & 2)
 
 
 def audit_rejects(world, histories):
@@ -599,6 +658,34 @@ def audit(world, histories):
 # A run
 
 
+def suffer(world, draw, names):
+    """Faults of one round, each on a thread of its own, one begun after another.
+
+    Returns what they were.
+    """
+    told, problems = [""] * len(names), []
+
+    def one(place, name, draw):
+        try:
+            told[place] = f"{name}: {FAULTS[name](world, draw)}"
+        except Busy:
+            told[place] = f"{name}: left out, another fault has its node"
+        except (Violation, subprocess.TimeoutExpired) as problem:
+            problems.append(problem)
+
+    threads = []
+    for place, name in enumerate(names):
+        if place > 0:
+            time.sleep(draw.uniform(0, 1.5))
+        threads.append(threading.Thread(target=one, args=(place, name, random.Random(draw.random())), daemon=True))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    if problems:
+        raise problems[0]
+    return "; ".join(told)
+
+
 def conduct(world):
     options = world.options
     world.start()
@@ -612,13 +699,13 @@ def conduct(world):
         draw = random.Random(f"{options.seed}/{number}")
         if not order:
             order = draw.sample(names, len(names))
-        name = order.pop()
-        drawn[name] += 1
-        world.round, world.afterwards = number, lambda: None
+        names_now = [order.pop() for _ in range(min(options.at_once, len(order)))]
+        drawn.update(names_now)
+        world.round, world.afterwards, world.busy = number, [], set()
         history = world.folder / f"{number}.history.lz4"
         words = world.load.command(
             world.bin / "laris-loadtest", "run", "--dispatcher", world.services, "--rate", options.rate,
-            "--seconds", LOAD, "--shops", 300, "--mix", MIX, "--retry", "--silence", 1, "--budget", 90,
+            "--seconds", options.load_seconds, "--shops", 300, "--mix", MIX, "--retry", "--silence", 1, "--budget", 90,
             "--seed", options.seed * 1000 + number, "--history", history)
         with open(world.folder / f"load-{number}.log", "w") as log:
             load = subprocess.Popen(words + (["--skip-setup"] if number > 1 else []), stdin=subprocess.DEVNULL,
@@ -628,7 +715,7 @@ def conduct(world):
             time.sleep(0.05)
         time.sleep(draw.uniform(1, 2.5))
         began = time.monotonic()
-        what = FAULTS[name](world, draw)
+        what = suffer(world, draw, names_now)
         # What is healthy may only not have noticed yet; so the last moment counts at which it was not.
         ill = time.monotonic()
         while load.poll() is None:
@@ -640,15 +727,16 @@ def conduct(world):
             world.wait_until_healthy()
             ill = time.monotonic()
         healthy = ill - began
-        worst, count, outcomes = gaps(history, options.partitions)
+        worst, outcomes = gaps(history, options.partitions)
         histories.append(history)
         slowest, longest = max(slowest, healthy), max([longest] + worst)
-        print(f"{number:3d} {name}: {what}; healthy {healthy:.1f} s after its begin; {count} requests, "
+        print(f"{number:3d} {what}; healthy {healthy:.1f} s after its begin; {outcomes.total()} requests, "
               f"{outcomes[1]} done; longest gaps {'/'.join(map(str, worst))} ms", flush=True)
         if code != 0:
             raise Violation(f"the load's exit code is {code}:\n" + (world.folder / f"load-{number}.log").read_text())
         world.check_nodes()
-        world.afterwards()
+        for check_it in world.afterwards:
+            check_it()
         world.expected_alarms = False
     # Rows that were written by the last load need a moment to be told everywhere; a healthy status says that.
     done = audit(world, histories)
@@ -673,14 +761,16 @@ def conduct(world):
 def main():
     parser = argparse.ArgumentParser(prog="chaos-cluster.sh", description="Faults, one a round, under load.",
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=14)
+    parser.add_argument("--rounds", type=int, default=17)
     parser.add_argument("--seed", type=int, default=None, help="draws the faults; none: some seed")
     parser.add_argument("--rate", type=int, default=1000, help="requests a second")
     parser.add_argument("--replicas", type=int, default=3, choices=(2, 3))
     parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--load-seconds", type=int, default=8, help="of load in a round")
     parser.add_argument("--lease", type=int, default=500, help="of the workers, in milliseconds")
     parser.add_argument("--disk", type=int, default=2048, help="of each worker, in MiB")
     parser.add_argument("--faults", default="", help="only these, with commas: " + ", ".join(FAULTS))
+    parser.add_argument("--at-once", type=int, default=1, help="faults in one round")
     parser.add_argument("--one-machine", action="store_true",
                         help="workers see each other's files, so that deaths are proven")
     parser.add_argument("--keep", action="store_true", help="keep the folder; it is kept after a violation too")
@@ -709,8 +799,10 @@ def main():
     except (Violation, subprocess.TimeoutExpired) as violation:
         code = 99
         again = (f"loadtest/chaos-cluster.sh --seed {options.seed} --rounds {options.rounds} --rate {options.rate} "
-                 f"--replicas {options.replicas} --partitions {options.partitions} --lease {options.lease}"
+                 f"--replicas {options.replicas} --partitions {options.partitions} --lease {options.lease} "
+                 f"--load-seconds {options.load_seconds}"
                  + (f" --faults {options.faults}" if options.faults else "")
+                 + (f" --at-once {options.at_once}" if options.at_once > 1 else "")
                  + (" --one-machine" if options.one_machine else ""))
         print(f"VIOLATION in round {getattr(world, 'round', 0)}: {violation}\nagain: {again}", flush=True)
     finally:
