@@ -274,6 +274,19 @@ def pause(nodes):
     return fault
 
 
+def hang_and_kill(world, draw):
+    """A worker's death while a dispatcher hangs: the others must make their changes through the other one."""
+    dispatcher, worker = pick(world, draw, world.dispatchers), pick(world, draw, world.workers)
+    length = draw.uniform(3, 6)
+    dispatcher.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.3)
+    worker.kill()
+    time.sleep(length - 0.3)
+    dispatcher.process.send_signal(signal.SIGCONT)
+    worker.start()
+    return f"{dispatcher} stopped for {length:.1f} s, and kill -9 {worker} 0.3 s after its begin"
+
+
 def cut(links, length):
     for sender, receiver in links:
         sender.sends_to(receiver, False)
@@ -434,6 +447,7 @@ FAULTS = {
     "kill-all-dispatchers": kill_all(lambda world: world.dispatchers),
     "pause-worker": pause(lambda world: world.workers),
     "pause-dispatcher": pause(lambda world: world.dispatchers),
+    "hang-and-kill": hang_and_kill,
     "isolate": isolate,
     "cut": cut_pair,
     "delay": delay,
@@ -705,8 +719,8 @@ def conduct(world):
         history = world.folder / f"{number}.history.lz4"
         words = world.load.command(
             world.bin / "laris-loadtest", "run", "--dispatcher", world.services, "--rate", options.rate,
-            "--seconds", options.load_seconds, "--shops", 300, "--mix", MIX, "--retry", "--silence", 1, "--budget", 90,
-            "--seed", options.seed * 1000 + number, "--history", history)
+            "--seconds", options.load_seconds, "--shops", 300, "--mix", MIX, "--retry", "--silence", 1,
+            "--budget", 90, "--seed", options.seed * 1000 + number, "--history", history)
         with open(world.folder / f"load-{number}.log", "w") as log:
             load = subprocess.Popen(words + (["--skip-setup"] if number > 1 else []), stdin=subprocess.DEVNULL,
                                     stdout=log, stderr=log)
@@ -761,7 +775,7 @@ def conduct(world):
 def main():
     parser = argparse.ArgumentParser(prog="chaos-cluster.sh", description="Faults, one a round, under load.",
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=17)
+    parser.add_argument("--rounds", type=int, default=18)
     parser.add_argument("--seed", type=int, default=None, help="draws the faults; none: some seed")
     parser.add_argument("--rate", type=int, default=1000, help="requests a second")
     parser.add_argument("--replicas", type=int, default=3, choices=(2, 3))
