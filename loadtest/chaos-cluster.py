@@ -748,6 +748,8 @@ def conduct(world):
               f"{outcomes[1]} done; longest gaps {'/'.join(map(str, worst))} ms", flush=True)
         if code != 0:
             raise Violation(f"the load's exit code is {code}:\n" + (world.folder / f"load-{number}.log").read_text())
+        check(options.max_gap == 0 or max(worst) <= options.max_gap,
+              f"a partition gave no answer for {max(worst)} ms, more than {options.max_gap}")
         world.check_nodes()
         for check_it in world.afterwards:
             check_it()
@@ -785,6 +787,8 @@ def main():
     parser.add_argument("--disk", type=int, default=2048, help="of each worker, in MiB")
     parser.add_argument("--faults", default="", help="only these, with commas: " + ", ".join(FAULTS))
     parser.add_argument("--at-once", type=int, default=1, help="faults in one round")
+    parser.add_argument("--max-gap", type=int, default=0,
+                        help="milliseconds without an answer of a partition that are a violation; 0: none are")
     parser.add_argument("--one-machine", action="store_true",
                         help="workers see each other's files, so that deaths are proven")
     parser.add_argument("--keep", action="store_true", help="keep the folder; it is kept after a violation too")
@@ -817,6 +821,7 @@ def main():
                  f"--load-seconds {options.load_seconds}"
                  + (f" --faults {options.faults}" if options.faults else "")
                  + (f" --at-once {options.at_once}" if options.at_once > 1 else "")
+                 + (f" --max-gap {options.max_gap}" if options.max_gap else "")
                  + (" --one-machine" if options.one_machine else ""))
         print(f"VIOLATION in round {getattr(world, 'round', 0)}: {violation}\nagain: {again}", flush=True)
     finally:
