@@ -7,6 +7,7 @@ hand, so a link is cut in one direction by a wrong one: nobody is told, what is 
 import argparse
 import collections
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -331,9 +332,15 @@ def delay(world, draw):
 def full_disk(world, draw):
     worker, left, length = pick(world, draw, world.workers), draw.choice([0, 8, 24]), draw.uniform(1, 6)
     filler = worker.data / "filler"
-    space = os.statvfs(worker.data)
     with open(filler, "w") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, space.f_bavail * space.f_frsize - (left << 20)))
+        # The worker takes room meanwhile.
+        for last in reversed(range(100)):
+            space = os.statvfs(worker.data)
+            try:
+                os.posix_fallocate(file.fileno(), 0, max(1, space.f_bavail * space.f_frsize - (left << 20)))
+                break
+            except OSError as error:
+                check(error.errno == errno.ENOSPC and last > 0, f"{filler}: {error}")
     time.sleep(length)
     filler.unlink()
     return f"{worker}'s disk full but {left} MiB for {length:.1f} s"
@@ -398,8 +405,11 @@ def draw_partition(world, draw):
     """A partition, its primary, and who else is a member."""
     partitions = world.status()["partitions"]
     drawn = draw.choice(sorted(partitions, key=lambda partition: partition.get("partition", 0)))
-    primary = drawn["primary"]
-    return drawn.get("partition", 0), primary, sorted(m["node"] for m in drawn["members"] if m["node"] != primary)
+    primary = drawn.get("primary", "")
+    others = sorted(m["node"] for m in drawn.get("members", []) if m["node"] != primary)
+    if not primary or not others:
+        raise Busy()
+    return drawn.get("partition", 0), primary, others
 
 
 def planned(world, *words):
@@ -683,9 +693,11 @@ def suffer(world, draw, names):
         try:
             told[place] = f"{name}: {FAULTS[name](world, draw)}"
         except Busy:
-            told[place] = f"{name}: left out, another fault has its node"
-        except (Violation, subprocess.TimeoutExpired) as problem:
+            told[place] = f"{name}: left out, another fault has what it needs"
+        except Violation as problem:
             problems.append(problem)
+        except Exception as problem:  # Of the script's: a fault that did not happen must not pass for one.
+            problems.append(Violation(f"{name}: {problem!r}"))
 
     threads = []
     for place, name in enumerate(names):
