@@ -26,8 +26,13 @@ final class Neighbours: Surroundings {
   /// Of the last read, and of changes that were asked for lately.
   private var reading: UInt64 = 0
   private var changes: [(number: UInt64, record: GroupRecord)] = []
-  /// Which dispatcher is asked first: the one that took the last question.
+  /// Which dispatcher is asked first: the one that took the last question, as long as it answers.
   private var preferred = 0
+  /// The last question that was not answered yet; 0: none.
+  private var unanswered: UInt64 = 0
+  private var unansweredSince: Int64 = 0
+  /// Less than the replica waits before it looks at what became of a change.
+  private static let patienceMilliseconds: Int64 = 250
 
   private(set) var activity: Replica.Activity = .inactive(.configurationUnknown)
   /// The activity is another than it was when this was looked at.
@@ -100,12 +105,18 @@ final class Neighbours: Surroundings {
     let question = ConfigurationQuestion(
       cluster: setup.partition.cluster, node: setup.partition.node, incarnation: setup.partition.incarnation,
       number: questions, partition: partition, what: what)
+    // A link takes messages long before it is known to be broken, so one that stays silent is the wrong one.
+    if unanswered != 0, now - unansweredSince >= Self.patienceMilliseconds {
+      preferred = (preferred + 1) % links.count
+    }
     do {
       let frame = try question.frame()
       for offset in links.indices {
         let place = (preferred + offset) % links.count
         if try frame.withUnsafeBytes({ try links[place].send($0) }) {
           preferred = place
+          unanswered = questions
+          unansweredSince = now
           return true
         }
       }
@@ -120,6 +131,7 @@ final class Neighbours: Surroundings {
     do {
       let answer = try ConfigurationAnswer(frame)
       guard answer.partition == partition else { return }
+      if answer.number == unanswered { unanswered = 0 }
       if answer.number == reading, case .read(let record) = answer.outcome {
         reading = 0
         return news.append(.read(record))
