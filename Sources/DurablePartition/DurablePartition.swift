@@ -67,7 +67,7 @@ package struct DurablePartition: ~Copyable {
   package private(set) var log: ReplicationLog
   private var reader: PartitionReader
   /// Blocks of the log, oldest first, as far back as the replica keeps their marks.
-  private var places: BlockPlaces
+  private var places: BlockList<BlockPlace>
   /// Blocks of the log that the core has not applied: they are not known to be committed.
   private var pending: [PendingBlock] = []
   /// How much room there is.
@@ -93,11 +93,8 @@ package struct DurablePartition: ~Copyable {
   private var isSyncWanted = false
 
   private struct PendingBlock {
-    let first: SequenceNumber
-    let count: UInt32
-    let time: Int64
+    let head: BlockHead
     let entries: [UInt8]
-    var last: SequenceNumber { SequenceNumber(first.rawValue - 1 + UInt64(count)) }
   }
 
   // MARK: Opening
@@ -119,7 +116,7 @@ package struct DurablePartition: ~Copyable {
     let state = try reader.state()
     var core = try Self.emptyCore(setup, reader)
     var checkpointed = state.applied
-    var places = BlockPlaces()
+    var places = BlockList<BlockPlace>()
     var marks: [LogMark] = []
     var pending: [PendingBlock] = []
     var committed = state.applied
@@ -129,14 +126,13 @@ package struct DurablePartition: ~Copyable {
       directory: setup.logDirectory, identity: setup.logIdentity, applied: state.applied,
       segmentBytes: setup.segmentBytes, mayBegin: setup.mayCreate, files: setup.files,
       found: { block, position in
-        places.append(block.last, position)
+        places.append(BlockPlace(sn: block.last, position: position))
         marks.append(LogMark(sn: block.last, tag: block.tag, hash: block.hash))
         committed = max(committed, block.committed)
         time = max(time, block.time)
       }
     ) { block, entries in
-      pending.append(
-        PendingBlock(first: block.first, count: block.count, time: block.time, entries: Array(entries)))
+      pending.append(PendingBlock(head: BlockHead(block), entries: Array(entries)))
       try Self.replay(
         &pending, through: committed, setup, into: &core, reader, checkpoints: &writer, through: &checkpointed
       )
@@ -198,7 +194,7 @@ package struct DurablePartition: ~Copyable {
     into core: inout PartitionCore, _ reader: borrowing PartitionReader,
     checkpoints writer: inout PartitionWriter, through checkpointed: inout SequenceNumber
   ) throws {
-    let count = pending.prefix { $0.last <= committed }.count
+    let count = pending.prefix { $0.head.last <= committed }.count
     for block in pending[..<count] {
       try apply(block, to: &core, reader)
       if core.applied.rawValue - checkpointed.rawValue >= setup.replayCheckpointEntries {
@@ -215,7 +211,8 @@ package struct DurablePartition: ~Copyable {
     _ block: PendingBlock, to core: inout PartitionCore, _ reader: borrowing PartitionReader
   ) throws {
     try block.entries.withUnsafeBytes { entries in
-      try core.takeLogged(entries, first: block.first, count: block.count, time: block.time)
+      try core.takeLogged(
+        entries, first: block.head.first, count: block.head.count, time: block.head.time)
       try reader.load(core.needsOfLogged(), into: &core)
       try reader.load(core.needsOfLoggedOrders(), isOfOrders: true, into: &core)
       core.replay()
@@ -295,7 +292,7 @@ package struct DurablePartition: ~Copyable {
     case .cut(let mark):
       try log.cut(to: mark.sn, hash: mark.hash, tag: mark.tag)
       places.cut(to: mark.sn)
-      pending.removeAll { $0.last > mark.sn }
+      pending.removeAll { $0.head.last > mark.sn }
     case .sync: preconditionFailure("syncs are gathered")
     case .makeEpochDurable(let epoch):
       do throws(FileError) {
@@ -325,9 +322,8 @@ package struct DurablePartition: ~Copyable {
       hand.bytes, count: head.count, tag: head.tag, time: head.time, committed: committed,
       entriesHash: head.entriesHash)
     precondition(log.hash == head.hash, "the log and the replica chain their blocks alike")
-    places.append(head.last, log.lastPosition!)
-    pending.append(
-      PendingBlock(first: head.first, count: head.count, time: head.time, entries: Array(hand.bytes)))
+    places.append(BlockPlace(sn: head.last, position: log.lastPosition!))
+    pending.append(PendingBlock(head: head, entries: Array(hand.bytes)))
   }
 
   private mutating func sync(_ surroundings: any Surroundings) throws {
@@ -344,12 +340,10 @@ package struct DurablePartition: ~Copyable {
     endingAt end: SequenceNumber, to node: String, _ envelope: PeerEnvelope, _ committed: LogMark,
     _ surroundings: any Surroundings
   ) throws {
-    guard let position = places.position(endingAt: end), let found = try log.block(at: position) else {
+    guard let place = places.item(endingAt: end), let found = try log.block(at: place.position) else {
       return
     }
-    let head = BlockHead(
-      tag: found.header.tag, first: found.header.first, count: found.header.count, time: found.header.time,
-      entriesHash: found.header.entriesHash, previousHash: found.header.previousHash)
+    let head = BlockHead(found.header)
     message.removeAll()
     found.entries.withUnsafeBytes {
       MessageCodec.write(.prepare(head, committed: committed), envelope, entries: $0, into: &message)
@@ -360,10 +354,10 @@ package struct DurablePartition: ~Copyable {
   /// What is in memory became committed, or is replayed: the rules are run over it.
   private mutating func applyPending(through committed: SequenceNumber) throws {
     var count = 0
-    while count < pending.count, pending[count].last <= committed {
+    while count < pending.count, pending[count].head.last <= committed {
       let block = pending[count]
       // Where this is the primary, the core has its own already.
-      if block.last > core.applied { try Self.apply(block, to: &core, reader) }
+      if block.head.last > core.applied { try Self.apply(block, to: &core, reader) }
       count += 1
     }
     pending.removeFirst(count)
@@ -382,12 +376,9 @@ package struct DurablePartition: ~Copyable {
     needsRebuild = false
     core = try Self.emptyCore(setup, reader)
     pending = []
-    for position in places.after(core.applied) {
-      guard let found = try log.block(at: position) else { throw OpeningError.trimmed(setup.partition) }
-      pending.append(
-        PendingBlock(
-          first: found.header.first, count: found.header.count, time: found.header.time,
-          entries: found.entries))
+    for place in places.after(core.applied) {
+      guard let found = try log.block(at: place.position) else { throw OpeningError.trimmed(setup.partition) }
+      pending.append(PendingBlock(head: BlockHead(found.header), entries: found.entries))
     }
     try applyPending(through: replica.committed.sn)
   }
@@ -429,7 +420,7 @@ package struct DurablePartition: ~Copyable {
         core.entries.bytes, count: head.count, tag: head.tag, time: head.time, committed: committed,
         entriesHash: entriesHash)
       precondition(head.first == core.applied.next && log.hash == head.hash, "the log is the replica's")
-      places.append(head.last, log.lastPosition!)
+      places.append(BlockPlace(sn: head.last, position: log.lastPosition!))
       // To the others, while the disk is busy with it.
       for effect in replica.takeEffects() {
         if case .sendBlock(let node, let envelope, head.last, let through) = effect {

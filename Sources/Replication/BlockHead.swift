@@ -3,7 +3,7 @@ import Cluster
 
 /// Names a log up to the end of one of its blocks. The hash is chained over all blocks before it: two
 /// logs are the same up to a mark if both have it.
-package struct LogMark: Equatable, Sendable, CustomStringConvertible {
+package struct LogMark: BlockItem, Equatable, Sendable, CustomStringConvertible {
   /// Of the last entry.
   package var sn: SequenceNumber
   /// The epoch in which the block's entries got their numbers.

@@ -11,78 +11,50 @@ package struct BlockIndex: Sendable {
 
   /// The end of the block before the first that is kept.
   package private(set) var base: LogMark
-  /// Blocks before `start` are gone.
-  private var marks: [LogMark] = []
-  private var start = 0
+  private var marks = BlockList<LogMark>()
 
   package init(base: LogMark) { self.base = base }
 
-  package var count: Int { marks.count - start }
-  package var last: LogMark { count > 0 ? marks[marks.count - 1] : base }
+  package var count: Int { marks.count }
+  package var last: LogMark { marks.last ?? base }
 
   package mutating func append(_ mark: LogMark) {
     precondition(mark.sn > last.sn, "blocks follow each other")
-    marks.append(mark)
-    if count > Self.blocksMax { dropFirst(count - Self.blocksMax) }
+    if let dropped = marks.append(mark) { base = dropped }
   }
 
   /// Forgets the blocks above `sn`, the end of a block.
-  package mutating func cut(to sn: SequenceNumber) {
-    while count > 0, marks[marks.count - 1].sn > sn { marks.removeLast() }
-  }
+  package mutating func cut(to sn: SequenceNumber) { marks.cut(to: sn) }
 
   /// Forgets blocks that end at `sn` or before.
   package mutating func trim(through sn: SequenceNumber) {
-    dropFirst(position(after: sn) - start)
-  }
-
-  private mutating func dropFirst(_ number: Int) {
-    guard number > 0 else { return }
-    base = marks[start + number - 1]
-    start += number
-    if start > 1024, start * 2 > marks.count {
-      marks.removeFirst(start)
-      start = 0
-    }
-  }
-
-  /// Place of the first block that ends above `sn`.
-  private func position(after sn: SequenceNumber) -> Int {
-    var (low, high) = (start, marks.count)
-    while low < high {
-      let middle = (low + high) / 2
-      if marks[middle].sn > sn { high = middle } else { low = middle + 1 }
-    }
-    return low
+    if let dropped = marks.trim(through: sn) { base = dropped }
   }
 
   /// The block that ends at `sn`, or the base; nil where none does.
   package func mark(at sn: SequenceNumber) -> LogMark? {
-    if sn == base.sn { return base }
-    if count > 0, sn == marks[marks.count - 1].sn { return marks[marks.count - 1] }
-    let place = position(after: sn) - 1
-    return place >= start && marks[place].sn == sn ? marks[place] : nil
+    sn == base.sn ? base : marks.item(endingAt: sn)
   }
 
   package func contains(_ mark: LogMark) -> Bool { self.mark(at: mark.sn) == mark }
 
   /// The first block that ends above `sn`.
   package func block(after sn: SequenceNumber) -> LogMark? {
-    let place = position(after: sn)
-    return place < marks.count ? marks[place] : nil
+    let place = marks.place(after: sn)
+    return place < marks.indices.upperBound ? marks[place] : nil
   }
 
   /// How many blocks end above `low` and not above `high`.
   package func blocks(from low: SequenceNumber, through high: SequenceNumber) -> Int {
-    max(0, position(after: high) - position(after: low))
+    max(0, marks.place(after: high) - marks.place(after: low))
   }
 
   /// Newest first: the last ones, then some at doubling distances, at last the base.
   package func landmarks() -> [LogMark] {
     var found: [LogMark] = []
-    var place = marks.count - 1
+    var place = marks.indices.upperBound - 1
     var step = 1
-    while place >= start, found.count < Self.marksMax - 1 {
+    while place >= marks.indices.lowerBound, found.count < Self.marksMax - 1 {
       found.append(marks[place])
       if found.count >= Self.denseMarks { step *= 2 }
       place -= step

@@ -39,6 +39,4 @@ final class DispatcherLink {
 
   /// For `Socket.wait`.
   var pollItem: PollItem { socket.pollItem }
-
-  func wait(milliseconds: Int) { _ = socket.wait(milliseconds: milliseconds) }
 }

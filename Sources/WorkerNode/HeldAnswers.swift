@@ -27,16 +27,16 @@ struct HeldAnswers {
 
   /// Lets go of those that may leave, oldest first. A read that may not leave keeps what is behind it.
   ///
-  /// - Parameter mayRead: whether a read that was evaluated at an entry may be answered now.
+  /// - Parameter mayRead: whether a read of what is committed may be answered now.
   mutating func release(
-    through committed: SequenceNumber, mayRead: (SequenceNumber) -> Bool,
+    through committed: SequenceNumber, mayRead: Bool,
     _ send: (_ dispatcher: Int, _ frame: UnsafeRawBufferPointer) throws -> Void,
     _ audit: (PartitionCore.AuditTicket, SequenceNumber) -> Void
   ) rethrows {
     var count = 0
     while count < groups.count, groups[count].sn <= committed {
       let group = groups[count]
-      guard !group.hasReads || mayRead(group.sn) else { break }
+      guard !group.hasReads || mayRead else { break }
       for frame in group.frames { try frame.bytes.withUnsafeBytes { try send(frame.dispatcher, $0) } }
       for ticket in group.audits { audit(ticket, group.sn) }
       count += 1

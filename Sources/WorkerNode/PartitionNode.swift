@@ -233,7 +233,6 @@ final class PartitionNode: Sendable {
     var statusAt: Int64 = 0
     /// A snapshot that comes in.
     var sink: SnapshotSink?
-    var isSinkComplete = false
   }
 
   private func serve(
@@ -354,7 +353,7 @@ final class PartitionNode: Sendable {
       source.piece(snapshot, offset, now: now) { send(.piece($0), to: decoded.node, neighbours) }
     case .piece(let piece):
       guard turn.sink != nil, turn.sink!.from == decoded.node else { return }
-      if try turn.sink!.take(piece) { turn.isSinkComplete = true }
+      try turn.sink!.take(piece)
     }
   }
 
@@ -380,7 +379,7 @@ final class PartitionNode: Sendable {
       turn.sink = nil
       return false
     }
-    if turn.isSinkComplete { return true }
+    if turn.sink?.isComplete == true { return true }
     if let request = turn.sink?.request(now: now) { send(request, to: turn.sink!.from, neighbours) }
     return false
   }
@@ -498,7 +497,7 @@ final class PartitionNode: Sendable {
     // Whether a read may be answered is the same for all that are committed.
     let mayRead = try durable.tell(neighbours) { $0.mayAnswerRead(at: committed, now: now) }
     try turn.held.release(
-      through: committed, mayRead: { _ in mayRead }, { try send($1, neighbours.links[$0]) },
+      through: committed, mayRead: mayRead, { try send($1, neighbours.links[$0]) },
       { audits.append(($0, $1)) })
     for (ticket, sn) in audits { turn.waitingAudits.append((ticket, sn)) }
   }

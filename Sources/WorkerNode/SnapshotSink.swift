@@ -22,8 +22,8 @@ struct SnapshotSink {
     file = try setup.files.open(path, .create)
   }
 
-  /// How much of it is here.
-  var percent: Int { total == 0 ? 0 : Int(UInt64(offset) * 100 / total) }
+  /// All of it is here, durably.
+  private(set) var isComplete = false
 
   /// What to ask for now; nil: nothing yet.
   mutating func request(now: Int64) -> SnapshotMessage? {
@@ -32,10 +32,10 @@ struct SnapshotSink {
     return .request(snapshot: snapshot, offset: UInt64(offset))
   }
 
-  /// - Returns: whether it is complete, and durable.
-  mutating func take(_ piece: SnapshotMessage.Piece) throws(FileError) -> Bool {
+  mutating func take(_ piece: SnapshotMessage.Piece) throws(FileError) {
+    guard !isComplete else { return }
     if piece.snapshot != snapshot {
-      guard piece.offset == 0 else { return false }
+      guard piece.offset == 0 else { return }
       snapshot = piece.snapshot
       mark = piece.mark
       total = piece.total
@@ -45,13 +45,13 @@ struct SnapshotSink {
     // One that came twice, or late.
     guard piece.offset == UInt64(offset), piece.mark == mark, piece.total == total, !piece.bytes.isEmpty
     else {
-      return false
+      return
     }
     try file.write(piece.bytes, at: offset)
     offset += piece.bytes.count
     askedAt = .min / 2
-    guard UInt64(offset) == total else { return false }
+    guard UInt64(offset) == total else { return }
     try file.sync()
-    return true
+    isComplete = true
   }
 }
