@@ -29,7 +29,10 @@ let package = Package(
     // The cores in a world of chance, judged from outside.
     .target(
       name: "Simulation",
-      dependencies: ["Bytes", "Cluster", "Marketplace", "Replication", "Wire", "WorkerCore"]),
+      dependencies: [
+        "Bytes", "ClientCore", "Cluster", "DispatcherCore", "Marketplace", "Replication", "Wire",
+        "WorkerCore",
+      ]),
     .executableTarget(
       name: "laris-sim",
       dependencies: ["Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser")]),

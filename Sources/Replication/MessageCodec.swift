@@ -12,7 +12,8 @@ import Cluster
 /// | 33 prepare | `committed (mark), tag u64, first u64, count u32, length u32, time i64, entries hash u64, previous hash u64, entries` |
 /// | 34 ack | `flags u8 (1: answers a beacon, 2: clock behind), sent at i64, durable (mark), checkpointed u64, rules u16` |
 /// | 35 nack | `count u16, marks` |
-/// | 36 stale, 37 snapshotNeeded, 38 restarted | |
+/// | 36 stale, 38 restarted | |
+/// | 37 snapshotNeeded | base u64 |
 ///
 /// A mark is `sn u64, tag u64, hash u64`. Nothing follows.
 package enum MessageCodec {
@@ -103,7 +104,8 @@ package enum MessageCodec {
       precondition(marks.count <= BlockIndex.marksMax)
       writer.append(littleEndian: UInt16(marks.count))
       for mark in marks { write(mark, into: &writer) }
-    case .stale, .snapshotNeeded, .restarted: break
+    case .snapshotNeeded(let base): writer.append(littleEndian: base.rawValue)
+    case .stale, .restarted: break
     }
   }
 
@@ -199,7 +201,7 @@ package enum MessageCodec {
       for _ in 0..<count { marks.append(try mark(&reader)) }
       message = .nack(marks)
     case .stale: message = .stale
-    case .snapshotNeeded: message = .snapshotNeeded
+    case .snapshotNeeded: message = .snapshotNeeded(base: SequenceNumber(try reader.number()))
     case .restarted: message = .restarted
     }
     guard reader.isAtEnd else {

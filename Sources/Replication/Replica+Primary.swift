@@ -214,7 +214,7 @@ extension Replica {
       note(.rule11SnapshotOffered)
       peers[place].snapshotOfferedAt = now
       peers[place].cursor = nil
-      send(.snapshotNeeded, to: envelope.node)
+      send(.snapshotNeeded(base: index.base.sn), to: envelope.node)
       effects.append(.offerSnapshot(to: envelope.node))
       return
     }

@@ -172,10 +172,15 @@ extension Replica {
 
   // MARK: Learner
 
-  mutating func receiveSnapshotNeeded(_ envelope: PeerEnvelope) {
-    // A late one must not take away what was acknowledged since.
-    guard role == .learner, isFromPrimary(envelope), !hasMatched else { return }
+  /// - Parameter base: the primary's log begins behind it.
+  mutating func receiveSnapshotNeeded(_ base: SequenceNumber, _ envelope: PeerEnvelope) {
+    guard role == .learner, isFromPrimary(envelope) else { return }
+    // A late one must not take away what was acknowledged since: a log that begins there or later, or that was
+    // found to be the primary's as far as that, goes on without a snapshot. One that was, and does not reach so
+    // far, was left behind while the primary did not know of this learner.
+    if !awaitsSnapshot, index.base.sn >= base || (hasMatched && matchedThrough >= base) { return }
     awaitsSnapshot = true
+    hasMatched = false
     effects.append(.wantSnapshot(from: envelope.node))
   }
 

@@ -192,7 +192,7 @@ package struct Replica: Sendable {
     switch message {
     case .beacon(let beacon): receiveBeacon(beacon, envelope)
     case .prepare(let head, let committed): receivePrepare(head, committed, envelope, wall: wall)
-    case .snapshotNeeded: receiveSnapshotNeeded(envelope)
+    case .snapshotNeeded(let base): receiveSnapshotNeeded(base, envelope)
     case .ack(let ack): receiveAck(ack, envelope)
     case .nack(let marks): receiveNack(marks, envelope)
     case .restarted: receiveRestarted(envelope)

@@ -26,6 +26,9 @@ package enum DeliberateBug: String, CaseIterable, Sendable {
   /// Of the shell: an answer does not wait for the commit point.
   case answerBeforeCommit = "answer-before-commit"
 
+  /// Of the shell: what the desk answers does not move the grace by which the replica decides.
+  case twoGraces = "two-graces"
+
   var mutation: Replica.Mutation {
     switch self {
     case .answerBeforeSync: .answerBeforeSync
@@ -46,7 +49,7 @@ package enum DeliberateBug: String, CaseIterable, Sendable {
     case .readWithoutLease: .readWithoutLease
     case .damagedIsEligible: .damagedIsEligible
     case .restartedMemberGoesOn: .restartedMemberGoesOn
-    case .dedupeLost, .answerBeforeCommit: []
+    case .dedupeLost, .answerBeforeCommit, .twoGraces: []
     }
   }
 }

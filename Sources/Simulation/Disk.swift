@@ -93,19 +93,24 @@ struct Disk {
   }
 
   /// The power went: what was not synced is there in part, or not at all.
-  mutating func crash(_ chance: inout Chance, forgets: Bool) {
-    if !ghost.isEmpty, chance.permille(500) {
+  ///
+  /// - Returns: what of it was bad luck.
+  mutating func crash(_ chance: inout Chance, forgets: Bool) -> Fault? {
+    var luck: Fault?
+    if !ghost.isEmpty, chance.permille(700) {
       // The cut never reached the disk.
       log.removeSubrange(durableCount...)
       log.append(contentsOf: ghost)
-    } else if forgets {
-      // The tail is torn somewhere.
-      let unsynced = log.count - durableCount
-      log.removeLast(unsynced > 0 ? chance.below(unsynced + 1) : 0)
+      luck = .cutComesBack
+    } else if forgets, log.count > durableCount {
+      let lost = chance.below(log.count - durableCount + 1)
+      if lost > 0 { luck = lost < log.count - durableCount ? .tornTail : .unsyncedForgotten }
+      log.removeLast(lost)
     }
     ghost = []
     durableCount = log.count
     generation += 1
+    return luck
   }
 
   /// Place of the first block that ends above `sn`.
@@ -143,6 +148,8 @@ struct Tables {
   var payments: [PaymentKey: Payment] = [:]
   var accounts: [AccountKey: Account] = [:]
   var requests: [RequestID: Request] = [:]
+  /// When orders run out that waited for payment when they were first written.
+  private var reservations: [Reservations.Item] = []
   var applied = SequenceNumber.zero
   var time: Milliseconds = 0
   var ordersPlaced: UInt64 = 0
@@ -153,7 +160,16 @@ struct Tables {
   mutating func write(_ checkpoint: Checkpoint, digest: UInt64) {
     for shop in checkpoint.shops { shops[ShopID(shop.id)] = shop }
     for sku in checkpoint.skus { skus[SKUKey(shop: sku.shop, sku: sku.sku)] = sku }
-    for order in checkpoint.orders { orders[order.id.sequenceNumber] = order }
+    let held = applied.rawValue
+    reservations.removeAll { $0.at < checkpoint.forgetReservationsBefore }
+    for order in checkpoint.orders {
+      let sn = order.id.sequenceNumber
+      orders[sn] = order
+      if sn > held, order.state == .placed {
+        reservations.append(.init(at: order.expiresAt, sequenceNumber: sn))
+      }
+    }
+    reservations.sort()
     for payment in checkpoint.payments {
       payments[PaymentKey(provider: payment.provider, reference: payment.reference)] = payment
     }
@@ -168,6 +184,16 @@ struct Tables {
     time = checkpoint.time
     ordersPlaced = checkpoint.ordersPlaced
     self.digest = digest
+  }
+
+  /// What ``PartitionCore/missingReservations(now:)`` asks for.
+  func load(_ missing: Reservations.Missing, into reservations: inout Reservations) {
+    let found = self.reservations.lazy
+      .filter { missing.item < $0 && $0.sequenceNumber <= missing.writtenThrough }.prefix(missing.limit)
+    let items = Array(found)
+    reservations.load(
+      items.filter { orders[$0.sequenceNumber]?.state == .placed },
+      through: items.count < missing.limit ? nil : items.last)
   }
 
   func load(_ needs: Needs, into books: inout Books) {

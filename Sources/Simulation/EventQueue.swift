@@ -10,6 +10,9 @@ struct EventQueue<Event> {
 
   var isEmpty: Bool { heap.isEmpty }
 
+  /// Looks at all of them.
+  func contains(where isMeant: (Event) -> Bool) -> Bool { heap.contains { isMeant($0.event) } }
+
   private func precedes(_ a: Entry, _ b: Entry) -> Bool {
     a.at != b.at ? a.at < b.at : a.number < b.number
   }

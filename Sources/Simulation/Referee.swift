@@ -8,7 +8,7 @@ struct Referee {
   /// The first thing that is wrong.
   private(set) var failure: String?
   private(set) var commands: UInt64 = 0
-  private(set) var expiries: UInt64 = 0
+  private(set) var kinds = [UInt64](repeating: 0, count: CommandKind.allCases.count)
 
   /// Entries that were committed anywhere: one sequence, by I3.
   private(set) var committed: UInt64 = 0
@@ -19,6 +19,10 @@ struct Referee {
   /// What each request that was logged must be answered; and where it stands.
   private var answers: [RequestID: (sn: UInt64, facts: ReplyFacts)] = [:]
   private var asked: [RequestID: Command] = [:]
+  /// Requests that never take effect: by which entry.
+  private var sealed: [RequestID: UInt64] = [:]
+  /// Of which a client knows for certain that they had no effect.
+  private var denied: Set<RequestID> = []
   private(set) var model: MarketModel
   private var goodsHistory: [MarketModel.GoodsKey: [(sn: UInt64, version: MarketModel.Goods)]] = [:]
   private var salesHistory: [UInt64: [(sn: UInt64, version: MarketModel.Sale)]] = [:]
@@ -30,6 +34,10 @@ struct Referee {
     model = MarketModel(
       partition: partition, reserve: Int64(terms.reserveMilliseconds),
       feeBasisPoints: Int64(terms.feeBasisPoints))
+  }
+
+  private mutating func count(_ kind: CommandKind, _ times: Int = 1) {
+    kinds[kind.rawValue] += UInt64(times)
   }
 
   mutating func fail(_ what: String) { if failure == nil { failure = what } }
@@ -115,9 +123,12 @@ struct Referee {
           for place in stride(from: 0, to: length, by: 8) {
             keys.append((0..<8).reduce(0) { $0 | UInt64(payload[place + $1]) << UInt64($1 * 8) })
           }
-          expiries += UInt64(keys.count)
+          count(.reservationExpired, keys.count)
           if let wrong = model.expire(keys, at: time) { fail("entry \(sn): \(wrong)") }
           remember(sn)
+        case 3:
+          guard length == 16 else { return fail("entry \(sn) seals nothing") }
+          seal(RequestID(high: ReplyFacts.bigEndian(payload, 0), low: ReplyFacts.bigEndian(payload, 8)), sn)
         default: fail("entry \(sn) is of kind \(kind)")
         }
       }
@@ -134,9 +145,24 @@ struct Referee {
     if let before = answers[id] {
       return fail("request \(id) took effect twice, by entries \(before.sn) and \(sn)")
     }
+    if let seal = sealed[id] { return fail("entry \(sn): request \(id) was sealed by entry \(seal)") }
+    if denied.contains(id) {
+      return fail("entry \(sn): request \(id) takes effect, and its caller was told that it had none")
+    }
     commands += 1
-    answers[id] = (sn, model.apply(command, at: time, sn: sn))
+    let facts = model.apply(command, at: time, sn: sn)
+    count(CommandKind(command, isDone: facts.outcome == 1))
+    answers[id] = (sn, facts)
     remember(sn)
+  }
+
+  private mutating func seal(_ id: RequestID, _ sn: UInt64) {
+    guard answers[id] == nil, sealed[id] == nil else {
+      return fail("entry \(sn) seals request \(id), which is known")
+    }
+    commands += 1
+    count(.sealed)
+    sealed[id] = sn
   }
 
   private mutating func remember(_ sn: UInt64) {
@@ -146,9 +172,47 @@ struct Referee {
 
   // MARK: What is answered
 
+  /// A caller knows that its request had no effect, and never will have one: nothing of it is under way.
+  mutating func isDenied(_ request: Client.Request, by who: String) {
+    guard case .command = request.asked else { return }
+    if let answer = answers[request.id] {
+      return fail("\(who) says that \(request.id) had no effect, and it had: entry \(answer.sn)")
+    }
+    denied.insert(request.id)
+  }
+
+  private mutating func isTold(
+    _ target: RequestID, _ request: Client.Request, _ facts: ReplyFacts, _ reply: [UInt8], by who: String
+  ) {
+    guard facts.outcome == 1 else {
+      count(.fateUnknown)
+      // It is not known: nobody may have been told that it is.
+      if let answer = answers[target], answer.sn <= request.answeredBefore {
+        fail("\(who) does not know request \(target), of entry \(answer.sn)")
+      }
+      return
+    }
+    count(.fateTold)
+    guard let told = reply.withUnsafeBytes({ ReplyFacts.told(in: $0) }),
+      RequestID(high: told.high, low: told.low) == target
+    else { return fail("\(who) told of another request than \(target)") }
+    if told.facts.outcome == 2, told.facts.code == 20 {
+      guard let sn = sealed[target] else { return fail("\(who) says that \(target) is sealed: it is not") }
+      answered = max(answered, sn)
+    } else {
+      guard let answer = answers[target], answer.facts == told.facts else {
+        return fail("\(who) says that \(target) was answered \(told.facts): it was not")
+      }
+      answered = max(answered, answer.sn)
+    }
+  }
+
   /// A caller has a final answer.
-  mutating func isAnswered(_ request: Client.Request, _ facts: ReplyFacts, by who: String) {
+  mutating func isAnswered(
+    _ request: Client.Request, _ facts: ReplyFacts, _ reply: [UInt8], by who: String
+  ) {
     switch request.asked {
+    case .fate(let target, _): isTold(target, request, facts, reply, by: who)
     case .command:
       guard let expected = answers[request.id] else {
         return fail("\(who) answered \(request.id), which is not committed: lost if it crashes now")
@@ -164,6 +228,7 @@ struct Referee {
       if facts.result == 9 { orders.append(OrderID(high: facts.high, low: facts.low)) }
     case .sku(let shop, let sku):
       let key = MarketModel.GoodsKey(shop: shop, sku: sku)
+      count(facts.outcome == 1 ? .readSKUDone : .readSKUNo)
       guard facts.outcome == 1 else {
         // There is none: nobody may have been told of one.
         if let first = goodsHistory[key]?.first, first.sn <= request.answeredBefore {
@@ -183,6 +248,7 @@ struct Referee {
       answered = max(answered, seen)
     case .order(let id):
       let key = id.low & (1 << 46 - 1)
+      count(facts.outcome == 1 ? .readOrderDone : .readOrderNo)
       guard facts.outcome == 1 else {
         if let first = salesHistory[key]?.first, first.sn <= request.answeredBefore,
           model.sales[key]?.id == id
@@ -226,7 +292,7 @@ struct Referee {
     }
     if tables.skus.count != model.goods.count || tables.orders.count != model.sales.count
       || tables.payments.count != model.payments.count || tables.shops.count != model.shops.count
-      || tables.requests.count != answers.count
+      || tables.requests.count != answers.count + sealed.count
     {
       return fail("\(who) has not the rows that it must have")
     }
@@ -256,6 +322,9 @@ struct Referee {
       guard let row = tables.requests[id], row.sequenceNumber == answer.sn else {
         return fail("\(who) has forgotten request \(id)")
       }
+    }
+    for (id, sn) in sealed where tables.requests[id]?.sequenceNumber != sn {
+      return fail("\(who) has forgotten that \(id) is sealed")
     }
   }
 }

@@ -10,6 +10,31 @@ struct ReplyFacts: Equatable, CustomStringConvertible {
   var values = [UInt64](repeating: 0, count: 23)
 
   var isFinal: Bool { outcome == 1 || outcome == 2 }
+  /// Of a reply that tells of another request: which, and what that was answered.
+  static func told(in bytes: UnsafeRawBufferPointer) -> (high: UInt64, low: UInt64, facts: ReplyFacts)? {
+    guard let resolved = field(14, of: bytes), let inner = field(1, of: resolved),
+      let id = field(1, of: inner), id.count == 16, let facts = ReplyFacts(inner)
+    else { return nil }
+    return (bigEndian(id, 0), bigEndian(id, 8), facts)
+  }
+
+  /// The last field of that number, which has a length.
+  private static func field(_ number: UInt64, of bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
+    var at = 0
+    var found: UnsafeRawBufferPointer?
+    while at < bytes.count {
+      guard let tag = varint(bytes, &at) else { return nil }
+      guard tag & 7 == 2 else {
+        guard tag & 7 == 0, varint(bytes, &at) != nil else { return nil }
+        continue
+      }
+      guard let length = varint(bytes, &at), Int(length) <= bytes.count - at else { return nil }
+      if tag >> 3 == number { found = UnsafeRawBufferPointer(rebasing: bytes[at..<at + Int(length)]) }
+      at += Int(length)
+    }
+    return found
+  }
+
   var description: String {
     "outcome \(outcome) code \(code) result \(result) id \(String(high, radix: 16)):\(String(low, radix: 16)) "
       + values.enumerated().filter { $0.element != 0 }.map { "\($0.offset)=\(Int64(bitPattern: $0.element))" }
@@ -43,7 +68,9 @@ struct ReplyFacts: Equatable, CustomStringConvertible {
         guard let length = varint(), Int(length) <= bytes.count - at else { return nil }
         let inner = UnsafeRawBufferPointer(rebasing: bytes[at..<at + Int(length)])
         at += Int(length)
-        if (9...13).contains(field) || (32...35).contains(field) {
+        if field == 14 {
+          result = field
+        } else if (9...13).contains(field) || (32...35).contains(field) {
           result = field
           guard read(inner) else { return nil }
         }

@@ -7,6 +7,7 @@ package struct Tally: Codable, Sendable {
   package var reads: UInt64 = 0
   package var events: UInt64 = 0
   package var epochs: UInt64 = 0
+  package var kinds = [UInt64](repeating: 0, count: CommandKind.allCases.count)
   package var faults = [UInt64](repeating: 0, count: Fault.allCases.count)
   package var branches = [UInt64](repeating: 0, count: Branch.allCases.count)
   /// Seeds that failed, with the first thing that was wrong.
@@ -14,12 +15,19 @@ package struct Tally: Codable, Sendable {
 
   package init() {}
 
+  /// Whether it counts what this program counts: one that was kept may be of another.
+  package var isOfThisProgram: Bool {
+    kinds.count == CommandKind.allCases.count && faults.count == Fault.allCases.count
+      && branches.count == Branch.allCases.count
+  }
+
   package mutating func add(_ result: Simulation.Result) {
     seeds += 1
     commands += result.commands
     reads += result.reads
     events += result.events
     epochs += result.epochs
+    for place in kinds.indices { kinds[place] += result.kinds[place] }
     for place in faults.indices { faults[place] += result.faults[place] }
     for place in branches.indices { branches[place] += result.branches[place] }
     if let failure = result.failure {
@@ -27,18 +35,21 @@ package struct Tally: Codable, Sendable {
     }
   }
 
-  /// A branch that nothing but a broken group comes to: I3 does not hold there.
+  /// What was committed at a learner is not in the group's log: nothing but a broken group comes to that, for
+  /// I3 does not hold there. Every run that does fails. `ReplicationTests` come to it by hand.
   private static let forbidden: Set<Branch> = [.rule10Quarantined]
 
-  /// Faults and branches with their counts.
+  /// Commands, faults and branches with their counts.
   package var lines: [String] {
-    Fault.allCases.map { "fault \($0) \(faults[$0.rawValue])" }
+    CommandKind.allCases.map { "command \($0) \(kinds[$0.rawValue])" }
+      + Fault.allCases.map { "fault \($0) \(faults[$0.rawValue])" }
       + Branch.allCases.map { "branch \($0) \(branches[$0.rawValue])" }
   }
 
   /// What never happened and should have.
   package var missing: [String] {
-    Fault.allCases.filter { faults[$0.rawValue] == 0 }.map { "fault \($0)" }
+    CommandKind.allCases.filter { kinds[$0.rawValue] == 0 }.map { "command \($0)" }
+      + Fault.allCases.filter { faults[$0.rawValue] == 0 }.map { "fault \($0)" }
       + Branch.allCases.filter { branches[$0.rawValue] == 0 && !Self.forbidden.contains($0) }
       .map { "branch \($0)" }
   }

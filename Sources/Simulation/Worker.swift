@@ -31,28 +31,64 @@ final class Worker {
   static let epoch: Int64 = 1_800_000_000_000
 }
 
-/// One life of a worker's process: the production cores, and what its thread keeps besides.
+/// One life of a worker's process: the production cores, what its partition's thread keeps besides, and the
+/// desk that it shares with the thread that receives.
 final class Process {
-  struct Waiting {
+  /// Answers of a group, which wait for the commit point.
+  struct Held {
     let sn: SequenceNumber
-    let client: Int
-    let attempt: UInt64
-    let isRead: Bool
-    let reply: [UInt8]
+    let hasReads: Bool
+    let frames: [(dispatcher: Int, bytes: [UInt8])]
   }
 
-  struct Request {
-    let client: Int
-    let attempt: UInt64
-    let isRead: Bool
+  struct Batch {
+    let dispatcher: Int
     let frame: [UInt8]
     let receivedAt: Int64
   }
 
+  /// Which batches a dispatcher has sent, so that none is executed before one that was lost.
+  struct ReceivedBatches {
+    private var dispatcher = Incarnation(0)
+    private var last: UInt64 = 0
+
+    mutating func accepts(_ header: BatchHeader) -> Bool {
+      if header.dispatcher != dispatcher {
+        dispatcher = header.dispatcher
+        last = 0
+      }
+      guard header.after <= last else { return false }
+      last = max(last, header.number)
+      return true
+    }
+  }
+
+  /// What is asked of the configuration manager, of which dispatcher.
+  struct Questions {
+    var number: UInt64 = 0
+    /// Of the last read, and of changes that were asked for lately.
+    var reading: UInt64 = 0
+    var changes: [(number: UInt64, record: GroupRecord)] = []
+    /// Which dispatcher is asked first: the one that took the last question, as long as it answers.
+    var preferred = 0
+    /// The last question that was not answered yet; 0: none.
+    var unanswered: UInt64 = 0
+    var unansweredSince: Int64 = 0
+    /// In milliseconds.
+    static let patience: Int64 = 250
+  }
+
+  let identity: Replica.Identity
   var replica: Replica
+  var desk = BeaconDesk()
+  /// Until then the partition's thread waits for its disk.
+  var stuckUntil: Int64 = 0
   var core: PartitionCore
-  var waiting: [Waiting] = []
-  var inbox: [Request] = []
+  var held: [Held] = []
+  var inbox: [Batch] = []
+  var received: [ReceivedBatches]
+  var helloAt: [Int64]
+  var questions = Questions()
   var frozen: (checkpoint: Checkpoint, digest: UInt64)?
   var isWriting = false
   /// New with every load of the working set.
@@ -65,17 +101,27 @@ final class Process {
   var wantsSync = false
   var forgetsRequests = false
   var checkpointAt: Int64 = 0
+  /// What went wrong in it that never may.
+  private(set) var failure: String?
 
-  static let partition = PartitionID(3)
+  /// The cluster's only one.
+  static let partition = PartitionID(0)
   static let cluster: UInt64 = 0x1A71_5C10
   static let terms = Terms(reserveMilliseconds: 900, feeBasisPoints: 250)
   static let window: Milliseconds = 86_400_000
+  /// Batches that may wait while none may be worked on.
+  static let batchesMax = 64
 
-  init(_ identity: Replica.Identity, _ disk: Disk, _ settings: Replica.Settings, now: Int64) {
+  init(
+    _ identity: Replica.Identity, _ disk: Disk, _ settings: Replica.Settings, dispatchers: Int, now: Int64
+  ) {
+    self.identity = identity
     let start = disk.start
     replica = Replica(identity, start, settings: settings, now: now)
     core = Self.emptyCore(disk.tables)
     digest = disk.tables.digest
+    received = Array(repeating: ReceivedBatches(), count: dispatchers)
+    helloAt = Array(repeating: 0, count: dispatchers)
     load(disk, through: start.committed)
   }
 
@@ -85,11 +131,6 @@ final class Process {
       time: tables.time, ordersPlaced: tables.ordersPlaced, horizon: tables.horizon, rowsExpected: 1)
     core.requests = AnsweredRequests(
       entriesPerGeneration: 256, generationsMax: 2, horizon: tables.horizon)
-    var placed: [(UInt64, Int64)] = []
-    for (key, order) in tables.orders where order.state == .placed { placed.append((key, order.expiresAt)) }
-    // A dictionary has no order of its own.
-    placed.sort { $0.0 < $1.0 }
-    for (key, expires) in placed { core.books.reservations.insert(at: expires, key) }
     return core
   }
 
@@ -102,24 +143,34 @@ final class Process {
     frozen = nil
     isWriting = false
     forgetsRequests = false
-    waiting.removeAll()
+    forgetTaken()
     apply(disk, through: sn)
+  }
+
+  /// Nobody is answered; dispatchers send it to the next primary.
+  func forgetTaken() {
+    inbox.removeAll()
+    held.removeAll()
   }
 
   /// Applies the log's blocks up to `sn` that are not applied yet.
   func apply(_ disk: Disk, through sn: SequenceNumber) {
     var place = disk.place(after: core.applied)
-    while place < disk.log.count, disk.log[place].head.last <= sn {
+    while failure == nil, place < disk.log.count, disk.log[place].head.last <= sn {
       let block = disk.log[place]
       block.entries.withUnsafeBytes { bytes in
         do {
           try core.takeLogged(
             bytes, first: block.head.first, count: block.head.count, time: block.head.time)
-        } catch { fatalError("a block can't be applied: \(error)") }
+        } catch {
+          failure = "a block can't be applied: \(error)"
+          return
+        }
         disk.tables.load(core.needsOfLogged(), into: &core.books)
         disk.tables.load(core.needsOfLoggedOrders(), into: &core.books)
         core.replay()
       }
+      if failure != nil { return }
       noteApplied()
       place += 1
     }
@@ -141,5 +192,10 @@ final class Process {
   func freeze() {
     frozen = (core.makeCheckpoint(), digest)
     transfersSeen = 0
+  }
+
+  /// How a dispatcher's socket knows this process's connection: the worker's place, and which life it is.
+  static func routingID(_ place: Int, _ incarnation: UInt64) -> [UInt8] {
+    [UInt8(place)] + withUnsafeBytes(of: incarnation.littleEndian) { Array($0) }
   }
 }

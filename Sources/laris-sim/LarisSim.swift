@@ -13,7 +13,7 @@ struct LarisSim: ParsableCommand {
       laris-sim --seeds 1..500 --bug NAME          with a deliberate fault: ends at the first seed that finds it
       laris-sim --bugs                             names the deliberate faults
 
-      Exit code: 0 nothing was found, 1 something was, or some fault or branch of a rule never occurred \
+      Exit code: 0 nothing was found, 1 something was, or some command, fault or branch of a rule never occurred \
       in 1,000 seeds or more.
       """)
 
@@ -82,6 +82,9 @@ struct LarisSim: ParsableCommand {
       state = try JSONDecoder().decode(Progress.self, from: data)
       guard state.range == name else {
         throw ValidationError("\(progress) is of seeds \(state.range), not of \(name).")
+      }
+      guard state.tally.isOfThisProgram else {
+        throw ValidationError("\(progress) is of another version of laris-sim; begin a new one.")
       }
     }
     let began = Date()

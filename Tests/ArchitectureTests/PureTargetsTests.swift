@@ -19,7 +19,9 @@ struct PureTargetsTests {
     "ClientCore": ["Bytes", "Cluster", "Wire"],
     "Replication": ["Bytes", "Cluster"],
     // A world of its own, with a clock and chance that a seed makes.
-    "Simulation": ["Bytes", "Marketplace", "Cluster", "Replication", "Wire", "WorkerCore"],
+    "Simulation": [
+      "Bytes", "Marketplace", "Cluster", "ClientCore", "DispatcherCore", "Replication", "Wire", "WorkerCore",
+    ],
   ]
 
   struct Line {

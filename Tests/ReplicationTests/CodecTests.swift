@@ -30,7 +30,7 @@ struct CodecTests {
             isClockBehind: true)), []
       ),
       (.nack((0..<random.pick(0...40)).map { _ in mark(&random) }), []),
-      (.stale, []), (.snapshotNeeded, []), (.restarted, []),
+      (.stale, []), (.snapshotNeeded(base: SequenceNumber(71)), []), (.restarted, []),
     ]
   }
 

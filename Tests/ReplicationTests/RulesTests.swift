@@ -184,6 +184,33 @@ struct RulesTests {
     #expect(group.replicas["a"]!.isActive)
   }
 
+  @Test func `rule 11: a learner that was left behind takes a snapshot, and one that was not takes none`() {
+    var replica = Replica(
+      .init(cluster: Group.cluster, partition: Group.partition, node: "c", incarnation: Incarnation(1)),
+      .empty, now: 0)
+    let record = GroupRecord(
+      partition: Group.partition, epoch: Epoch(2), primary: "a", incarnation: Incarnation(1),
+      secondaries: ["b"], isOpened: true, proposal: .join("c"))
+    replica.configurationWasRead(record, now: 1)
+    replica.epochIsDurable(Epoch(2), now: 2)
+    let head = BlockHead(
+      tag: Epoch(2), first: SequenceNumber(1), count: 3, time: 0, entriesHash: 1, previousHash: 0)
+    replica.receive(.prepare(head, committed: .empty), envelope(2, "a"), now: 3, wall: 0)
+    replica.durable(through: head.mark, now: 4)
+    for base in [0, 3] as [UInt64] {
+      replica.receive(.snapshotNeeded(base: SequenceNumber(base)), envelope(2, "a"), now: 5, wall: 0)
+      #expect(!replica.isAwaitingSnapshot, "the log goes on from \(base): the message is a late one")
+    }
+    // The primary forgot the learner for a while, and trimmed its log.
+    replica.receive(.snapshotNeeded(base: SequenceNumber(4)), envelope(2, "a"), now: 6, wall: 0)
+    #expect(replica.isAwaitingSnapshot)
+    #expect(replica.takeEffects().contains(.wantSnapshot(from: "a")))
+    let mark = LogMark(sn: SequenceNumber(9), tag: Epoch(2), hash: 9)
+    replica.snapshotIsInstalled(mark, time: 0, now: 7)
+    replica.receive(.snapshotNeeded(base: SequenceNumber(4)), envelope(2, "a"), now: 8, wall: 0)
+    #expect(!replica.isAwaitingSnapshot && replica.durable == mark)
+  }
+
   @Test func `rule 8: a longer secondary is cut to what the new primary has`() throws {
     let group = Group(["a", "b", "c"])
     group.cut = ["ab", "ba"]
