@@ -24,7 +24,7 @@ Nodes: etcd-1 to 3, dispatcher-1 and 2, worker-1 to 3, machine-1 to 3.
   --network N     the first three numbers of the addresses (default: 127.0.0)
   --free          a network of the loopback that nobody uses
   --partitions P  partitions of a new cluster (default: 12)
-  --lease MS      the workers' lease (default: 1000: six times a real machine's, since nine
+  --lease MS      the lease of a new cluster (default: 1000: six times real machines', since nine
                   processes share this one; a death is seen at once here, whatever the lease)
 
 Programs: LARIS_BIN names their folder; else .build, else PATH; else they are built.
@@ -74,7 +74,6 @@ services=tcp://$network.1:12120,tcp://$network.2:12120
 machine() {
   local number=$1 what=$2
   shift 2
-  [[ $what != start ]] || set -- --lease "$lease" "$@"
   [[ $what != start && $what != init ]] || set -- --me "$network.$number" \
     --machines "$network.1,$network.2,$network.3" --dispatchers "$network.1,$network.2" "$@"
   "$repository/deploy/machine.sh" "$what" --data "$data/machine-$number" "$@"
@@ -102,7 +101,7 @@ case $command in
     echo "$network" >"$data/network"
     if [[ ! -e $data/made ]]; then
       for number in 1 2 3; do machine "$number" start --roles etcd | label "$number"; done
-      machine 1 init --partitions "$partitions"
+      machine 1 init --partitions "$partitions" --lease "$lease"
       touch "$data/made"
     fi
     for number in 1 2 3; do machine "$number" start | label "$number"; done

@@ -30,7 +30,6 @@ is the Nth of --machines. Whatever ends is started again. Ports, on the address 
   --worker NAME          the worker's name (default worker-N). A name belongs to a data folder:
                          an empty one in its place needs a new name
   --zone ZONE            where the worker stands, like a rack; replicas are spread over zones
-  --lease MS             the worker's lease (laris worker run --help); the same on all machines
   --disk-reserve MIB     MiB that stay free on the worker's disk
   --etcd-state STATE     new, or existing: it joins members that are there (default new)
   --etcd-ca FILE --etcd-cert FILE --etcd-key FILE
@@ -40,8 +39,8 @@ is the Nth of --machines. Whatever ends is started again. Ports, on the address 
                          how dispatchers log in to etcd, if its authentication is on
   --etcd-plaintext       etcd without TLS between machines: on a network that is yours alone
 
-init also takes --name, --partitions, --replicas, --min-replicas, --workers, --currency,
---reserve-minutes and --fee-basis-points of laris cluster init (defaults here: 3 replicas
+init also takes --name, --partitions, --replicas, --min-replicas, --workers, --lease,
+--currency, --reserve-minutes and --fee-basis-points of laris cluster init (defaults here: 3 replicas
 and as many workers as --machines).
 
 Programs: LARIS_BIN names their folder; else .build, else PATH; else they are built.
@@ -88,8 +87,8 @@ while [[ $# -gt 0 ]]; do
     --etcd-key) key=$(realpath "$2") ;;
     --etcd-user) etcd_login+=("$option" "$2") ;;
     --etcd-password-file) etcd_login+=("$option" "$(realpath "$2")") ;;
-    --zone | --lease | --disk-reserve) worker_options+=("$option" "$2") ;;
-    --name | --partitions | --replicas | --min-replicas | --workers | --currency | --reserve-minutes | --fee-basis-points)
+    --zone | --disk-reserve) worker_options+=("$option" "$2") ;;
+    --name | --partitions | --replicas | --min-replicas | --workers | --lease | --currency | --reserve-minutes | --fee-basis-points)
       [[ $command == init ]] || fail "$option is for init; see --help" 64
       init_options+=("$option" "$2")
       ;;
@@ -245,10 +244,14 @@ if [[ $command == init ]]; then
     [[ $option != --replicas ]] || defaults=("${defaults[@]:2}")
     [[ $option != --workers ]] || defaults=("${defaults[@]:0:${#defaults[@]}-2}")
   done
+  unknown=false
   until said=$("$bin/laris" cluster init "${etcd_options[@]}" ${defaults[@]+"${defaults[@]}"} \
     ${init_options[@]+"${init_options[@]}"} 2>&1); do
     # 3 unknown, which the same command tells; 69 nobody there; 75 not now: etcd may have no majority yet.
     status=$?
+    # Made by an attempt that got no answer; it says which cluster that is.
+    if $unknown && [[ $status == 1 && $said == *already* ]]; then break; fi
+    [[ $status == 0 || $status == 1 ]] || unknown=true
     [[ ($status == 3 || $status == 69 || $status == 75) && $SECONDS -lt $until ]] || fail "$said"
     sleep 0.5
   done

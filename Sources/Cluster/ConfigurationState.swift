@@ -7,6 +7,7 @@ package struct ConfigurationState: Sendable {
   private var history: [[GroupChange]]
   private var folders: [String: String] = [:]
   private var draining: Set<String> = []
+  private var removed: Set<String> = []
   private var moves: [PartitionID: Move] = [:]
   private var revision: UInt64 = 0
   private var liveness = Liveness()
@@ -52,13 +53,14 @@ package struct ConfigurationState: Sendable {
   }
 
   package mutating func propose(
-    _ proposal: GroupProposal?, to partition: PartitionID, ifEpoch epoch: Epoch,
+    _ proposal: GroupProposal?, why: String = "", to partition: PartitionID, ifEpoch epoch: Epoch,
     as controller: Leadership? = nil, now: Int64
   ) -> ChangeOutcome {
     let number = Int(partition.rawValue)
     guard groups[number].epoch == epoch else { return .refused(groups[number]) }
     guard isController(controller, now: now) else { return .deposed }
     groups[number].proposal = proposal
+    groups[number].proposalWhy = proposal == nil ? "" : why
     touch(number)
     return .accepted
   }
@@ -82,11 +84,18 @@ package struct ConfigurationState: Sendable {
   }
 
   package var plans: Plans {
-    Plans(draining: draining, moves: moves.values.sorted { $0.partition < $1.partition })
+    Plans(
+      draining: draining, removed: removed, moves: moves.values.sorted { $0.partition < $1.partition })
   }
 
-  package mutating func setDraining(_ isDraining: Bool, _ node: String) {
-    if isDraining { draining.insert(node) } else { draining.remove(node) }
+  package mutating func setPlan(_ plan: Plans.Worker?, for node: String) {
+    draining.remove(node)
+    removed.remove(node)
+    switch plan {
+    case .draining: draining.insert(node)
+    case .removed: removed.insert(node)
+    case nil: break
+    }
   }
 
   package mutating func setMove(

@@ -4,6 +4,8 @@
 /// - A group below its replica count is asked to let a worker join (rule 14): at once one that has its data
 ///   already, after a delay any other.
 /// - Workers that are drained, and moves, are taken step by step: join, switch over, remove (rule 13).
+/// - A primary whose disk is full hands over to a secondary that has room.
+/// - Primaries that have piled up on a worker, because others were away, are spread again, gently.
 ///
 /// A process that is a new one, a silent member, a lost primary: what only the members can know is theirs to
 /// change (rules 7 and 8).
@@ -20,14 +22,18 @@ package struct Controller: Sendable {
     package var initialWorkers: Int
     /// How long a group may be below its replica count: who was away for less has little to catch up.
     package var healingMilliseconds: Int64
+    /// How long a group is left in peace before its primary changes for balance; nil: it never does.
+    package var restMilliseconds: Int64?
 
     package init(
-      replicas: Int = 1, minReplicas: Int? = nil, initialWorkers: Int, healingMilliseconds: Int64 = 30_000
+      replicas: Int = 1, minReplicas: Int? = nil, initialWorkers: Int, healingMilliseconds: Int64 = 30_000,
+      restMilliseconds: Int64? = 30_000
     ) {
       self.replicas = replicas
       self.minReplicas = minReplicas ?? ClusterRecord.minReplicas(of: replicas)
       self.initialWorkers = initialWorkers
       self.healingMilliseconds = healingMilliseconds
+      self.restMilliseconds = restMilliseconds
     }
   }
 
@@ -40,16 +46,22 @@ package struct Controller: Sendable {
     package var isDraining: Bool
     /// Partitions of which its folder has data.
     package var holds: Set<PartitionID>
+    /// Of which it follows as a secondary, or acts as the primary, in the present epoch.
+    package var inSync: Set<PartitionID>
+    /// Of which it refuses writes, because the disk is full.
+    package var full: Set<PartitionID>
 
     package init(
       node: String, incarnation: Incarnation, zone: String? = nil, isDraining: Bool = false,
-      holds: Set<PartitionID> = []
+      holds: Set<PartitionID> = [], inSync: Set<PartitionID> = [], full: Set<PartitionID> = []
     ) {
       self.node = node
       self.incarnation = incarnation
       self.zone = zone
       self.isDraining = isDraining
       self.holds = holds
+      self.inSync = inSync
+      self.full = full
     }
   }
 
@@ -69,6 +81,7 @@ package struct Controller: Sendable {
   package let terms: Terms
   /// Since when a group has been below its replica count.
   private var below: [PartitionID: Int64] = [:]
+  var rest = Rest()
 
   package init(_ terms: Terms) { self.terms = terms }
 
@@ -83,10 +96,16 @@ package struct Controller: Sendable {
     var crew = Crew(alive, groups: groups)
     var steps = placements(groups, &crew)
     let moves = Dictionary(moves.map { ($0.partition, $0) }, uniquingKeysWith: { first, _ in first })
+    rest.note(groups, crew, now: now)
     for group in groups where group.primary != nil {
       noteStrength(of: group, now: now)
       guard let wanted = wish(for: group, moves[group.partition], &crew, now: now) else { continue }
       guard wanted.proposal != group.proposal else { continue }
+      steps.append(.ask(group.partition, wanted.proposal, epoch: group.epoch, why: wanted.why))
+    }
+    // Where there is nothing else to do, so that it never stands in the way.
+    if steps.isEmpty, let (group, wanted) = balance(groups, moves, crew, now: now) {
+      rest.noteBalancing(now: now)
       steps.append(.ask(group.partition, wanted.proposal, epoch: group.epoch, why: wanted.why))
     }
     return steps
@@ -128,7 +147,7 @@ package struct Controller: Sendable {
 
   // MARK: What one group is asked for
 
-  private struct Wish {
+  struct Wish {
     var proposal: GroupProposal?
     var why: String
   }
@@ -199,7 +218,8 @@ package struct Controller: Sendable {
       return Wish(proposal: proposal, why: "\(move)")
     }
     if move.map({ !$0.isDone(in: group) }) ?? false { return nil }
-    return drain(group, &crew) ?? heal(group, &crew, now: now) ?? shrink(group, crew)
+    return drain(group, &crew) ?? relieve(group, crew, now: now) ?? heal(group, &crew, now: now)
+      ?? shrink(group, crew)
   }
 
   /// A removal never takes a group below what must be durable before an answer.

@@ -68,6 +68,18 @@ struct Crew {
     members.min { (primaries[$0, default: 0], $0) < (primaries[$1, default: 0], $1) }
   }
 
+  /// How many partitions it is the primary of.
+  func leads(_ node: String) -> Int { primaries[node, default: 0] }
+
+  /// Whether all members follow, or act, in the present epoch.
+  func isInSync(_ group: GroupRecord) -> Bool {
+    group.members.allSatisfy { workers[$0]?.inSync.contains(group.partition) ?? false }
+  }
+
+  func isFull(_ node: String, _ partition: PartitionID) -> Bool {
+    workers[node]?.full.contains(partition) ?? false
+  }
+
   func mostReplicas(of members: [String]) -> String? {
     // Who is away first.
     members.max { a, b in

@@ -1,7 +1,7 @@
 /// A change of a group's members: what it becomes, who wants it, why, and when.
 package struct GroupChange: Equatable, Sendable {
   /// Its epoch is the present one + 1. Its proposal replaces the present one; whether the group is
-  /// opened is not a change's to say.
+  /// opened, and why it is asked for something, is not a change's to say.
   package var record: GroupRecord
   package var why: String
   /// One process: ``NodeRecord/life``. So the same change comes from one place only, and proposing it
@@ -17,6 +17,7 @@ package struct GroupChange: Equatable, Sendable {
   ) {
     self.record = record
     self.record.isOpened = false
+    self.record.proposalWhy = ""
     self.why = why
     self.by = by
     self.commitPoint = commitPoint

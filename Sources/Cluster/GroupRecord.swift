@@ -12,10 +12,12 @@ package struct GroupRecord: Equatable, Sendable {
   package var isOpened: Bool
   /// What the primary is asked to bring about. Asking does not change the epoch; the change does.
   package var proposal: GroupProposal?
+  /// Why, where the controller asks; empty: an operator does. Members need not know it.
+  package var proposalWhy: String
 
   package init(
     partition: PartitionID, epoch: Epoch, primary: String?, incarnation: Incarnation,
-    secondaries: [String] = [], isOpened: Bool, proposal: GroupProposal? = nil
+    secondaries: [String] = [], isOpened: Bool, proposal: GroupProposal? = nil, proposalWhy: String = ""
   ) {
     self.partition = partition
     self.epoch = epoch
@@ -24,6 +26,7 @@ package struct GroupRecord: Equatable, Sendable {
     self.secondaries = secondaries
     self.isOpened = isOpened
     self.proposal = proposal
+    self.proposalWhy = proposalWhy
   }
 
   /// A group that was never placed.
@@ -55,6 +58,9 @@ package struct GroupRecord: Equatable, Sendable {
     }
     guard members.count <= Self.membersMax, Set(members).count == members.count else {
       return "\(partition) has a member twice, or more than \(Self.membersMax)"
+    }
+    guard proposalWhy.utf8.count <= GroupChange.textBytesMax else {
+      return "\(partition) is asked for something for a reason of more than \(GroupChange.textBytesMax) bytes"
     }
     let names = members + (proposal.map { [$0.node] } ?? [])
     guard names.allSatisfy(NodeRecord.isName) else {

@@ -20,8 +20,11 @@ package protocol ConfigurationManager: AnyObject {
   func change(_ change: GroupChange, as controller: Leadership?) -> ChangeOutcome
 
   /// Asks a group's primary for something, or for nothing any more, while its epoch is `epoch`.
+  ///
+  /// - Parameter why: at most ``GroupChange/textBytesMax`` bytes.
   func propose(
-    _ proposal: GroupProposal?, to partition: PartitionID, ifEpoch epoch: Epoch, as controller: Leadership?
+    _ proposal: GroupProposal?, why: String, to partition: PartitionID, ifEpoch epoch: Epoch,
+    as controller: Leadership?
   ) -> ChangeOutcome
 
   /// The latest changes of a group, oldest first, at most ``GroupChange/historyMax``.
@@ -39,8 +42,8 @@ package protocol ConfigurationManager: AnyObject {
 
   func plans() throws(ConfigurationError) -> Plans
 
-  /// Whether a worker gives away what it has. Its name is sound.
-  func setDraining(_ isDraining: Bool, _ node: String) throws(ConfigurationError)
+  /// What is to become of a worker, instead of what was planned for it. Its name is sound.
+  func setPlan(_ plan: Plans.Worker?, for node: String) throws(ConfigurationError)
 
   /// Plans a move, or none any more, if `present` is what is planned.
   ///
@@ -70,23 +73,12 @@ package protocol ConfigurationManager: AnyObject {
 }
 
 extension ConfigurationManager {
-  /// All groups, by partition.
-  package func groups() throws(ConfigurationError) -> [GroupRecord] { try groups(since: nil).groups }
-}
-
-extension ClusterRecord {
-  /// What no program of ours writes; nil: it is sound.
-  package var problem: String? {
-    let isSound =
-      !id.isEmpty && id.utf8.count <= 64 && name.utf8.count <= 256 && currency.utf8.count <= 64
-      && (1...Routing.partitionsMax).contains(partitions) && (1...255).contains(replicas)
-      && (1...replicas).contains(minReplicas)
-      && (1...65_535).contains(initialWorkers) && reserveMilliseconds <= Self.millisecondsMax
-      && feeBasisPoints <= 10_000
-      && (1...Int64(Self.millisecondsMax)).contains(requestWindowMilliseconds)
-    return isSound ? nil : "the cluster's terms are out of range"
+  package func propose(
+    _ proposal: GroupProposal?, to partition: PartitionID, ifEpoch epoch: Epoch, as controller: Leadership?
+  ) -> ChangeOutcome {
+    propose(proposal, why: "", to: partition, ifEpoch: epoch, as: controller)
   }
 
-  /// A hundred years.
-  private static let millisecondsMax: UInt64 = 3_155_760_000_000
+  /// All groups, by partition.
+  package func groups() throws(ConfigurationError) -> [GroupRecord] { try groups(since: nil).groups }
 }

@@ -6,8 +6,8 @@ import SQLite
 /// The tables of `cluster.sqlite`, as docs/FORMATS.md has them, and how they came to be.
 enum EmbeddedSchema {
   /// In the file's `user_version`. The first, which knew no secondaries, stands there as 0; the second knew
-  /// no plans.
-  static let version: Int64 = 3
+  /// no plans, the third no lease, and not why a group is asked for something.
+  static let version: Int64 = 4
 
   private static let tables = """
     CREATE TABLE cluster (
@@ -50,6 +50,13 @@ enum EmbeddedSchema {
     PRAGMA user_version = 3;
     """
 
+  private static let fourthVersion = """
+    ALTER TABLE cluster ADD COLUMN lease_milliseconds INTEGER NOT NULL DEFAULT 160;
+    ALTER TABLE groups ADD COLUMN proposal_why TEXT NOT NULL DEFAULT '';
+    ALTER TABLE drains ADD COLUMN removed INTEGER NOT NULL DEFAULT 0;
+    PRAGMA user_version = 4;
+    """
+
   private static func version(_ database: borrowing Database) throws -> Int64 {
     let read = try database.prepare("PRAGMA user_version")
     let version = try read.step() ? read.int64(0) : 0
@@ -72,7 +79,8 @@ enum EmbeddedSchema {
     try database.execute("BEGIN IMMEDIATE")
     do {
       if version < 2 { try database.execute(secondVersion) }
-      try database.execute(thirdVersion)
+      if version < 3 { try database.execute(thirdVersion) }
+      try database.execute(fourthVersion)
       try database.execute("COMMIT")
     } catch {
       try? database.execute("ROLLBACK")
@@ -90,14 +98,18 @@ enum EmbeddedSchema {
     }
   }
 
-  static func fill(_ path: String, _ cluster: ClusterRecord) throws {
+  static func fill(
+    _ path: String, _ cluster: ClusterRecord, _ groups: [GroupChange], folders: [String: String]
+  ) throws {
     let database = try Database(path, mode: .readWrite)
     try database.execute("PRAGMA synchronous=FULL")
     try database.transaction {
       try database.execute(tables)
       try database.execute(secondVersion)
       try database.execute(thirdVersion)
-      let insert = try database.prepare("INSERT INTO cluster VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)")
+      try database.execute(fourthVersion)
+      let insert = try database.prepare(
+        "INSERT INTO cluster VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)")
       insert.bind(1, cluster.id)
       insert.bind(2, cluster.name)
       insert.bind(3, cluster.currency)
@@ -109,6 +121,7 @@ enum EmbeddedSchema {
       insert.bind(9, cluster.requestWindowMilliseconds)
       insert.bind(10, cluster.createdAt)
       insert.bind(11, Int64(cluster.minReplicas))
+      insert.bind(12, cluster.leaseMilliseconds)
       try insert.run()
       let group = try database.prepare(
         "INSERT INTO groups (partition, epoch, primary_node, incarnation, opened) VALUES (?1, 0, NULL, 0, 0)")
@@ -116,6 +129,16 @@ enum EmbeddedSchema {
         group.bind(1, Int64(partition))
         try group.run()
       }
+      let worker = try database.prepare("INSERT INTO workers VALUES (?1, ?2)")
+      for (node, folder) in folders.sorted(by: { $0.key < $1.key }) {
+        worker.bind(1, node)
+        worker.bind(2, folder)
+        try worker.run()
+      }
+      for change in groups {
+        try EmbeddedStore.write(change, to: database, revision: 0)
+      }
+      try database.execute("UPDATE groups SET opened = 1 WHERE epoch > 0")
     }
   }
 }
@@ -123,11 +146,17 @@ enum EmbeddedSchema {
 extension EmbeddedStore {
   /// Makes a new cluster's store at `path`.
   ///
+  /// - Parameters:
+  ///   - groups: of a cluster whose store was lost: what its groups are from now on. They have served.
+  ///   - folders: to which its workers' names belong.
   /// - Throws: `exists`, or what SQLite says; no half of a store is left.
   package static func create(
-    _ path: String, _ cluster: ClusterRecord, exists: Bool
+    _ path: String, _ cluster: ClusterRecord, exists: Bool, groups: [GroupChange] = [],
+    folders: [String: String] = [:]
   ) throws(ConfigurationError) {
     precondition(cluster.problem == nil, "\(cluster.problem!)")
+    precondition(
+      groups.allSatisfy { $0.problem == nil && Int($0.record.partition.rawValue) < cluster.partitions })
     let taken = ConfigurationError(.exists, "\(path) exists: this folder holds a cluster already")
     guard !exists else { throw taken }
     // Under another name until it is whole.
@@ -136,7 +165,7 @@ extension EmbeddedStore {
     // A link, unlike a rename, never replaces what is there.
     defer { unlink(temporary) }
     do {
-      try EmbeddedSchema.fill(temporary, cluster)
+      try EmbeddedSchema.fill(temporary, cluster, groups, folders: folders)
     } catch {
       throw ConfigurationError(.notMade, "\(path) can't be made: \(error)")
     }

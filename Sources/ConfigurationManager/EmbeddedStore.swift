@@ -26,7 +26,8 @@ package final class EmbeddedStore: ConfigurationManager {
     guard exists else {
       throw ConfigurationError(
         .missing,
-        "\(path) does not exist: this folder holds no cluster yet; run: laris cluster init --data FOLDER")
+        "\(path) does not exist: this folder holds no cluster yet; run: laris cluster init --data FOLDER, or, if "
+          + "the file was lost: laris cluster recover --help")
     }
     let database = try Self.open(path, mode)
     cluster = try Self.readCluster(database)
@@ -78,7 +79,7 @@ package final class EmbeddedStore: ConfigurationManager {
         replicas: Int(read.int64(4)), minReplicas: Int(read.int64(10)), initialWorkers: Int(read.int64(5)),
         reserveMilliseconds: read.uint64(6), feeBasisPoints: UInt32(exactly: read.int64(7)) ?? .max,
         requestWindowMilliseconds: read.int64(8),
-        createdAt: read.int64(9))
+        createdAt: read.int64(9), leaseMilliseconds: read.int64(11))
     } catch {
       throw translated(error, database.path)
     }
@@ -89,7 +90,7 @@ package final class EmbeddedStore: ConfigurationManager {
   // MARK: Groups
 
   private static let columns =
-    "partition, epoch, primary_node, incarnation, opened, secondaries, proposal, proposal_node"
+    "partition, epoch, primary_node, incarnation, opened, secondaries, proposal, proposal_node, proposal_why"
 
   package func groups(since revision: UInt64?) throws(ConfigurationError) -> GroupsView {
     try reading {
@@ -105,7 +106,7 @@ package final class EmbeddedStore: ConfigurationManager {
         let read = try database.prepare(
           "SELECT \(Self.columns) FROM groups WHERE revision > ?1 ORDER BY partition")
         read.bind(1, revision.map { Int64(clamping: $0) } ?? .min)
-        while try read.step() { view.groups.append(try Self.group(read, cluster, database.path)) }
+        while try read.step() { view.groups.append(try Self.group(read, why: 8, cluster, database.path)) }
         guard revision != nil || view.groups.count == cluster.partitions else {
           throw Self.damaged(database.path, "a group's revision is out of range")
         }
@@ -125,11 +126,12 @@ package final class EmbeddedStore: ConfigurationManager {
     guard try read.step() else {
       throw Self.damaged(database.path, "group \(partition.rawValue) is missing, or out of range")
     }
-    return try Self.group(read, cluster, database.path)
+    return try Self.group(read, why: 8, cluster, database.path)
   }
 
+  /// - Parameter why: the column that says why the group is asked for something; nil: none does.
   private static func group(
-    _ read: borrowing Statement, _ cluster: ClusterRecord, _ path: String
+    _ read: borrowing Statement, why: Int32? = nil, _ cluster: ClusterRecord, _ path: String
   ) throws -> GroupRecord {
     guard let partition = UInt16(exactly: read.int64(0)), Int(partition) < cluster.partitions,
       let secondaries = names(read.text(5)), let proposal = proposal(read, 6)
@@ -137,7 +139,8 @@ package final class EmbeddedStore: ConfigurationManager {
     let record = GroupRecord(
       partition: PartitionID(partition), epoch: Epoch(read.uint64(1)),
       primary: read.isNull(2) ? nil : read.text(2), incarnation: Incarnation(read.uint64(3)),
-      secondaries: secondaries, isOpened: read.int64(4) != 0, proposal: proposal.value)
+      secondaries: secondaries, isOpened: read.int64(4) != 0, proposal: proposal.value,
+      proposalWhy: why.map { read.text($0) } ?? "")
     if let problem = record.problem { throw damaged(path, "group \(partition) is out of range: \(problem)") }
     return record
   }
@@ -201,32 +204,37 @@ package final class EmbeddedStore: ConfigurationManager {
       }
       guard group.epoch.next == record.epoch else { return .refused(group) }
       guard isController(controller) else { return .deposed }
-      let update = try database.prepare(
-        """
-        UPDATE groups SET epoch = ?2, primary_node = ?3, incarnation = ?4, secondaries = ?5, proposal = ?6,
-          proposal_node = ?7, revision = ?8
-        WHERE partition = ?1
-        """)
-      let note = try database.prepare(
-        """
-        INSERT INTO history (partition, epoch, primary_node, incarnation, secondaries, proposal,
-          proposal_node, at, why, author, commit_point) VALUES (?1,?2,?3,?4,?5,?6,?7,?9,?10,?11,?12)
-        """)
-      Self.bind(update, record)
-      update.bind(8, try nextRevision())
-      try update.run()
-      Self.bind(note, record)
-      note.bind(9, change.at)
-      note.bind(10, change.why)
-      note.bind(11, change.by)
-      note.bind(12, change.commitPoint.rawValue)
-      try note.run()
+      try Self.write(change, to: database, revision: try nextRevision())
       let forget = try database.prepare("DELETE FROM history WHERE partition = ?1 AND epoch <= ?2")
       forget.bind(1, Int64(record.partition.rawValue))
       forget.bind(2, Int64(record.epoch.rawValue) - Int64(GroupChange.historyMax))
       try forget.run()
       return .accepted
     }
+  }
+
+  /// In a transaction.
+  static func write(_ change: GroupChange, to database: borrowing Database, revision: UInt64) throws {
+    let update = try database.prepare(
+      """
+      UPDATE groups SET epoch = ?2, primary_node = ?3, incarnation = ?4, secondaries = ?5, proposal = ?6,
+        proposal_node = ?7, revision = ?8, proposal_why = ''
+      WHERE partition = ?1
+      """)
+    bind(update, change.record)
+    update.bind(8, revision)
+    try update.run()
+    let note = try database.prepare(
+      """
+      INSERT INTO history (partition, epoch, primary_node, incarnation, secondaries, proposal,
+        proposal_node, at, why, author, commit_point) VALUES (?1,?2,?3,?4,?5,?6,?7,?9,?10,?11,?12)
+      """)
+    bind(note, change.record)
+    note.bind(9, change.at)
+    note.bind(10, change.why)
+    note.bind(11, change.by)
+    note.bind(12, change.commitPoint.rawValue)
+    try note.run()
   }
 
   private static func bind(_ statement: borrowing Statement, _ record: GroupRecord) {
@@ -239,17 +247,22 @@ package final class EmbeddedStore: ConfigurationManager {
   }
 
   package func propose(
-    _ proposal: GroupProposal?, to partition: PartitionID, ifEpoch epoch: Epoch, as controller: Leadership?
+    _ proposal: GroupProposal?, why: String, to partition: PartitionID, ifEpoch epoch: Epoch,
+    as controller: Leadership?
   ) -> ChangeOutcome {
     changing {
       let group = try readGroup(partition)
       guard group.epoch == epoch else { return .refused(group) }
       guard isController(controller) else { return .deposed }
       let update = try database.prepare(
-        "UPDATE groups SET proposal = ?2, proposal_node = ?3, revision = ?4 WHERE partition = ?1")
+        """
+        UPDATE groups SET proposal = ?2, proposal_node = ?3, revision = ?4, proposal_why = ?5
+        WHERE partition = ?1
+        """)
       update.bind(1, Int64(partition.rawValue))
       Self.bind(update, 2, proposal)
       update.bind(4, try nextRevision())
+      update.bind(5, proposal == nil ? "" : why)
       try update.run()
       return .accepted
     }
@@ -317,12 +330,16 @@ package final class EmbeddedStore: ConfigurationManager {
     try reading {
       var plans = Plans()
       try database.transaction {
-        let drains = try database.prepare("SELECT node FROM drains")
+        let drains = try database.prepare("SELECT node, removed FROM drains")
         while try drains.step() {
           guard NodeRecord.isName(drains.text(0)) else {
             throw Self.damaged(database.path, "a drain names no worker")
           }
-          plans.draining.insert(drains.text(0))
+          if drains.int64(1) == 0 {
+            plans.draining.insert(drains.text(0))
+          } else {
+            plans.removed.insert(drains.text(0))
+          }
         }
         let moves = try database.prepare("SELECT partition, source, target FROM moves ORDER BY partition")
         while try moves.step() { plans.moves.append(try Self.move(moves, cluster, database.path)) }
@@ -342,12 +359,15 @@ package final class EmbeddedStore: ConfigurationManager {
     return move
   }
 
-  package func setDraining(_ isDraining: Bool, _ node: String) throws(ConfigurationError) {
+  package func setPlan(_ plan: Plans.Worker?, for node: String) throws(ConfigurationError) {
     precondition(NodeRecord.isName(node))
     try reading {
       let change = try database.prepare(
-        isDraining ? "INSERT OR IGNORE INTO drains VALUES (?1)" : "DELETE FROM drains WHERE node = ?1")
+        plan == nil
+          ? "DELETE FROM drains WHERE node = ?1"
+          : "INSERT OR REPLACE INTO drains (node, removed) VALUES (?1, ?2)")
       change.bind(1, node)
+      if let plan { change.bind(2, plan == .removed ? Int64(1) : 0) }
       try change.run()
     }
   }

@@ -10,8 +10,13 @@ extension EtcdStore {
       }, by: gateway.deadline())
     var plans = Plans()
     for found in answer.responses?.first?.response_range?.kvs ?? [] {
-      plans.draining.insert(
-        try Self.sound(found.key) { () throws(EtcdValues.Unsound) in try EtcdValues.drain(found.value) })
+      let (node, plan) = try Self.sound(found.key) { () throws(EtcdValues.Unsound) in
+        try EtcdValues.drain(found.value)
+      }
+      switch plan {
+      case .draining: plans.draining.insert(node)
+      case .removed: plans.removed.insert(node)
+      }
     }
     for found in answer.responses?.last?.response_range?.kvs ?? [] {
       plans.moves.append(try move(found))
@@ -26,11 +31,11 @@ extension EtcdStore {
     }
   }
 
-  package func setDraining(_ isDraining: Bool, _ node: String) throws(ConfigurationError) {
+  package func setPlan(_ plan: Plans.Worker?, for node: String) throws(ConfigurationError) {
     precondition(NodeRecord.isName(node))
     let key = keys.drain(node)
     _ = try transaction(
-      [], [isDraining ? .put(key, EtcdValues.encode(drain: node)) : .delete(key)], orElse: [],
+      [], [plan.map { .put(key, EtcdValues.encode($0, for: node)) } ?? .delete(key)], orElse: [],
       by: gateway.deadline())
   }
 

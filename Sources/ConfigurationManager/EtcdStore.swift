@@ -271,12 +271,14 @@ package final class EtcdStore: ConfigurationManager {
   }
 
   package func propose(
-    _ proposal: GroupProposal?, to partition: PartitionID, ifEpoch epoch: Epoch, as controller: Leadership?
+    _ proposal: GroupProposal?, why: String, to partition: PartitionID, ifEpoch epoch: Epoch,
+    as controller: Leadership?
   ) -> ChangeOutcome {
     replace(partition, epoch: epoch, as: controller) { present in
       guard present.group.epoch == epoch else { return .done(.refused(present.group)) }
       var record = present.group
       record.proposal = proposal
+      record.proposalWhy = proposal == nil ? "" : why
       return .write(record, and: [])
     }
   }

@@ -49,6 +49,8 @@ enum EtcdValues {
     let reserveMilliseconds: UInt64
     let feeBasisPoints: UInt32
     let requestWindowMilliseconds, createdAt: Int64
+    /// A cluster that was made when every worker had its own has none.
+    let leaseMilliseconds: Int64?
   }
 
   static func encode(_ record: ClusterRecord) -> Data {
@@ -57,7 +59,8 @@ enum EtcdValues {
         id: record.id, name: record.name, currency: record.currency, partitions: record.partitions,
         replicas: record.replicas, minReplicas: record.minReplicas, initialWorkers: record.initialWorkers,
         reserveMilliseconds: record.reserveMilliseconds, feeBasisPoints: record.feeBasisPoints,
-        requestWindowMilliseconds: record.requestWindowMilliseconds, createdAt: record.createdAt))
+        requestWindowMilliseconds: record.requestWindowMilliseconds, createdAt: record.createdAt,
+        leaseMilliseconds: record.leaseMilliseconds))
   }
 
   static func cluster(_ data: Data?) throws(Unsound) -> ClusterRecord {
@@ -66,7 +69,8 @@ enum EtcdValues {
       id: value.id, name: value.name, currency: value.currency, partitions: value.partitions,
       replicas: value.replicas, minReplicas: value.minReplicas ?? 1, initialWorkers: value.initialWorkers,
       reserveMilliseconds: value.reserveMilliseconds, feeBasisPoints: value.feeBasisPoints,
-      requestWindowMilliseconds: value.requestWindowMilliseconds, createdAt: value.createdAt)
+      requestWindowMilliseconds: value.requestWindowMilliseconds, createdAt: value.createdAt,
+      leaseMilliseconds: value.leaseMilliseconds ?? ClusterRecord.leaseDefault)
     if let problem = record.problem { throw Unsound(what: problem) }
     return record
   }
@@ -94,6 +98,7 @@ enum EtcdValues {
     let secondaries: [String]
     let opened: Bool
     let proposal: ProposalValue?
+    let proposalWhy: String?
 
     init(_ record: GroupRecord) {
       partition = record.partition.rawValue
@@ -103,6 +108,7 @@ enum EtcdValues {
       secondaries = record.secondaries
       opened = record.isOpened
       proposal = record.proposal.map { ProposalValue($0) }
+      proposalWhy = record.proposalWhy.isEmpty ? nil : record.proposalWhy
     }
 
     func record() throws(Unsound) -> GroupRecord {
@@ -110,7 +116,7 @@ enum EtcdValues {
       let record = GroupRecord(
         partition: PartitionID(partition), epoch: Epoch(epoch), primary: primary,
         incarnation: Incarnation(life), secondaries: secondaries, isOpened: opened,
-        proposal: try proposal?.proposal())
+        proposal: try proposal?.proposal(), proposalWhy: proposalWhy ?? "")
       if let problem = record.problem { throw Unsound(what: problem) }
       return record
     }
@@ -157,14 +163,17 @@ enum EtcdValues {
   private struct DrainValue: Codable {
     var version = EtcdValues.version
     let node: String
+    let removed: Bool?
   }
 
-  static func encode(drain node: String) -> Data { encode(DrainValue(node: node)) }
+  static func encode(_ plan: Plans.Worker, for node: String) -> Data {
+    encode(DrainValue(node: node, removed: plan == .removed ? true : nil))
+  }
 
-  static func drain(_ data: Data?) throws(Unsound) -> String {
+  static func drain(_ data: Data?) throws(Unsound) -> (node: String, plan: Plans.Worker) {
     let value: DrainValue = try decode(data)
     guard NodeRecord.isName(value.node) else { throw Unsound(what: "it names no worker") }
-    return value.node
+    return (value.node, value.removed == true ? .removed : .draining)
   }
 
   private struct MoveValue: Codable {

@@ -34,11 +34,12 @@ package final class MemoryStore: ConfigurationManager {
     return content.state.withLock { $0.change(change, as: controller, now: now) }
   }
   package func propose(
-    _ proposal: GroupProposal?, to partition: PartitionID, ifEpoch epoch: Epoch, as controller: Leadership?
+    _ proposal: GroupProposal?, why: String, to partition: PartitionID, ifEpoch epoch: Epoch,
+    as controller: Leadership?
   ) -> ChangeOutcome {
     let now = now()
     return content.state.withLock {
-      $0.propose(proposal, to: partition, ifEpoch: epoch, as: controller, now: now)
+      $0.propose(proposal, why: why, to: partition, ifEpoch: epoch, as: controller, now: now)
     }
   }
 
@@ -48,8 +49,8 @@ package final class MemoryStore: ConfigurationManager {
   }
 
   package func plans() -> Plans { content.state.withLock { $0.plans } }
-  package func setDraining(_ isDraining: Bool, _ node: String) {
-    content.state.withLock { $0.setDraining(isDraining, node) }
+  package func setPlan(_ plan: Plans.Worker?, for node: String) {
+    content.state.withLock { $0.setPlan(plan, for: node) }
   }
   package func setMove(_ move: Move?, of partition: PartitionID, insteadOf present: Move?) -> Move? {
     content.state.withLock { $0.setMove(move, of: partition, insteadOf: present) }

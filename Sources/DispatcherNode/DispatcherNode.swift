@@ -30,9 +30,11 @@ package final class DispatcherNode {
     package var admittedPerSecond: Int
     /// Where the cluster's configuration is; nil: in the data folder.
     package var etcd: EtcdOptions?
+    /// How long a partition is left in peace before its primary changes for balance; nil: it never does.
+    package var rebalanceMilliseconds: Int64?
     package init(
       data: String, node: String, listen: String, workerListen: String, admittedPerSecond: Int = 0,
-      etcd: EtcdOptions? = nil
+      etcd: EtcdOptions? = nil, rebalanceMilliseconds: Int64? = 30_000
     ) {
       self.data = data
       self.node = node
@@ -40,6 +42,7 @@ package final class DispatcherNode {
       self.workerListen = workerListen
       self.admittedPerSecond = admittedPerSecond
       self.etcd = etcd
+      self.rebalanceMilliseconds = rebalanceMilliseconds
     }
   }
 
@@ -78,12 +81,12 @@ package final class DispatcherNode {
       store = try Self.open(configuration, until: stop, logger)
       view = try store.groups(since: nil)
     } catch let error as ConfigurationError {
-      throw NodeError(error.kind == .unavailable ? .unreachable : .usage, "\(error)")
+      throw NodeError(Self.exit(for: error.kind), "\(error)")
     }
     cluster = store.cluster
     if let identity, identity.cluster != cluster.id {
       throw NodeError(
-        .usage,
+        .notSetUp,
         "the data folder \(configuration.data) is of cluster \(identity.cluster), and the configuration "
           + "of \(cluster.id) (\(cluster.name)); name another folder with --data")
     }
@@ -95,7 +98,16 @@ package final class DispatcherNode {
       addresses: ["services": configuration.listen, "workers": configuration.workerListen])
     self.store = StoreThread(store, revision: view.revision, node: node, logger: logger)
     registry = WorkerRegistry(
-      cluster: cluster, groups: view.groups, store: self.store, node: node, logger: logger)
+      cluster: cluster, groups: view.groups, store: self.store, node: node,
+      rebalanceMilliseconds: configuration.rebalanceMilliseconds, logger: logger)
+  }
+
+  private static func exit(for kind: ConfigurationError.Kind) -> NodeError.Exit {
+    switch kind {
+    case .unavailable: .unreachable
+    case .missing, .otherCluster, .tooNew, .denied: .notSetUp
+    case .damaged, .exists, .notMade: .no
+    }
   }
 
   private static func open(

@@ -9,12 +9,52 @@ import Wire
 enum OperatorOrder: Sendable {
   case history(PartitionID)
   case ask(GroupProposal, PartitionID, ifEpoch: Epoch)
-  case drain(String, Bool)
+  /// What is to become of a worker from now on.
+  case plan(Plans.Worker?, for: String)
+  case restart(GroupRestart)
   case move(Move, insteadOf: Move?)
+}
+
+/// Rule 12's override: a group of which no member is left goes on with what `node` has.
+struct GroupRestart: Sendable {
+  /// As it was seen last.
+  var present: GroupRecord
+  var node: String
+  var incarnation: Incarnation
+  /// The last entry that `node` has, as far as it is known.
+  var last: SequenceNumber
+  /// What the members that are gone had said of the commit point.
+  var committed: SequenceNumber
+  /// The operator has read what may be lost.
+  var isAccepted: Bool
+  /// Who carries it out: ``NodeRecord/life``.
+  var by: String
+
+  func change(committed: SequenceNumber, at now: Int64) -> GroupChange {
+    var record = present
+    record.epoch = present.epoch.next
+    record.primary = node
+    record.incarnation = incarnation
+    record.secondaries = []
+    record.proposal = nil
+    return GroupChange(
+      record, why: "an operator restarts it from \(node), which has entry \(last): \(loss(committed))",
+      by: by,
+      commitPoint: committed, at: now)
+  }
+
+  /// A phrase.
+  func loss(_ committed: SequenceNumber) -> String {
+    committed > last
+      ? "entries \(last.next) to \(committed) and maybe later ones are lost"
+      : "entries after it may be lost"
+  }
 }
 
 enum OperatorOutcome: Sendable {
   case done
+  /// A sentence.
+  case no(String)
   case history([GroupChange])
   /// Somebody else was there first; nothing was done.
   case overtaken
@@ -51,6 +91,7 @@ struct Operators {
       reply.groupHistory.changes = changes.map(\.message)
       reply.groupHistory.partition = changes.first.map { UInt32($0.record.partition.rawValue) } ?? 0
       return (.done, encoded(reply, id))
+    case .no(let why): return no(why, to: id)
     case .overtaken: return refusal(.busy, id, detail: "The group changed meanwhile; nothing was done.")
     case .notAsked: return refusal(.configurationAway, id)
     case .unknown: return refusal(.noAnswerInTime, id)

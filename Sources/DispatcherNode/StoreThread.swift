@@ -15,7 +15,7 @@ final class StoreThread: Sendable {
     case claim(node: String, folder: String)
     /// Refused where this dispatcher is not the controller, as what it asks a group for.
     case change(GroupChange)
-    case ask(GroupProposal?, PartitionID, ifEpoch: Epoch)
+    case ask(GroupProposal?, why: String, PartitionID, ifEpoch: Epoch)
     case open(PartitionID)
     /// A member's; `known` is the group as it was seen last.
     case question(ConfigurationQuestion, from: [UInt8], known: GroupRecord)
@@ -280,9 +280,9 @@ final class StoreThread: Sendable {
       work.lookAt = min(work.lookAt, SteadyClock.milliseconds() + Self.retryMilliseconds)
     case .change(let change):
       settled(change.record.partition, work) { leadership in work.store.change(change, as: leadership) }
-    case .ask(let proposal, let partition, let epoch):
+    case .ask(let proposal, let why, let partition, let epoch):
       settled(partition, work) { leadership in
-        work.store.propose(proposal, to: partition, ifEpoch: epoch, as: leadership)
+        work.store.propose(proposal, why: why, to: partition, ifEpoch: epoch, as: leadership)
       }
     }
   }
@@ -305,11 +305,12 @@ final class StoreThread: Sendable {
         noteTrouble(why, work)
         return .unknown
       }
-    case .drain(let node, let isDraining):
+    case .plan(let plan, let node):
       let isSet: Void? = attempt(work) { () throws(ConfigurationError) in
-        try work.store.setDraining(isDraining, node)
+        try work.store.setPlan(plan, for: node)
       }
       return isSet == nil ? .unknown : .done
+    case .restart(let wanted): return restart(wanted, work)
     case .move(let move, let present):
       let planned = attempt(work) { () throws(ConfigurationError) in
         try work.store.setMove(move, of: move.partition, insteadOf: present)
@@ -317,6 +318,43 @@ final class StoreThread: Sendable {
       guard let planned else { return .unknown }
       return planned == move ? .done : .overtaken
     }
+  }
+
+  private func restart(_ wanted: GroupRestart, _ work: Work) -> OperatorOutcome {
+    let partition = wanted.present.partition
+    guard
+      let history = attempt(work, { () throws(ConfigurationError) in try work.store.history(of: partition) })
+    else { return .notAsked }
+    let committed = history.map(\.commitPoint).reduce(wanted.committed, max)
+    guard wanted.isAccepted else {
+      let number = partition.rawValue
+      return .no(
+        "\(wanted.node) has partition \(number) up to entry \(wanted.last) as far as is known, and entry \(committed) "
+          + "was known to be committed: \(wanted.loss(committed)), with all that was answered in them. No member of "
+          + "the group (\(wanted.present.members.joined(separator: ", "))) may come back with them later. If that is "
+          + "so and there is no better copy: laris partition restart-from \(number) --node \(wanted.node) "
+          + "--accept-loss \(number)")
+    }
+    let change = wanted.change(committed: committed, at: Clock.wallMilliseconds())
+    switch work.store.change(change, as: nil) {
+    case .accepted:
+      logger.warning(
+        "partition \(change.record.partition.rawValue): \(change.why)",
+        metadata: ["epoch": "\(change.record.epoch.rawValue)"])
+      return .done
+    case .refused, .deposed: return .overtaken
+    case .unknown(let why):
+      noteTrouble(why, work)
+      return .unknown
+    }
+  }
+
+  /// As long as a reason may be.
+  private static func cut(_ why: String) -> String {
+    guard why.utf8.count > GroupChange.textBytesMax else { return why }
+    var why = why
+    while why.utf8.count > GroupChange.textBytesMax { why.removeLast() }
+    return why
   }
 
   // MARK: Members' questions
@@ -339,19 +377,25 @@ final class StoreThread: Sendable {
       guard let read = read() else { return (.notAsked, nil) }
       present = read
       if let objection = objection(to: record, of: present, question) {
-        if objection != work.objection { logger.warning("a change was refused: \(objection)") }
-        work.objection = objection
+        noteRefusal(objection, of: record, present, question, work)
         return (.refused(present), present)
       }
     }
+    let isHandover = present.primary == question.node && record.primary != question.node
+    // Why it was asked to is in the store, and what was seen last may be older.
+    if isHandover, present.proposal == nil { present = read() ?? present }
+    var story = why
+    if isHandover, !present.proposalWhy.isEmpty, present.proposal == record.primary.map({ .switchover($0) }) {
+      story = Self.cut("\(why); \(present.proposalWhy)")
+    }
     let change = GroupChange(
-      record, why: why, by: question.life, commitPoint: committed, at: Clock.wallMilliseconds())
+      record, why: story, by: question.life, commitPoint: committed, at: Clock.wallMilliseconds())
     switch work.store.change(change, as: nil) {
     case .accepted:
       var made = record
       made.isOpened = present.isOpened
       logger.info(
-        "partition \(record.partition.rawValue): \(why)",
+        "partition \(record.partition.rawValue): \(story)",
         metadata: ["epoch": "\(record.epoch.rawValue)", "by": "\(question.node)"])
       return (.accepted(made), made)
     case .refused(let present): return (.refused(present), present)
@@ -360,6 +404,23 @@ final class StoreThread: Sendable {
       return (.unknown, nil)
     case .deposed: return (.unknown, nil)
     }
+  }
+
+  /// After a failover several want to be the primary, and one comes first: the others' refusal is no fault.
+  private func noteRefusal(
+    _ objection: String, of record: GroupRecord, _ present: GroupRecord, _ question: ConfigurationQuestion,
+    _ work: Work
+  ) {
+    guard objection != work.objection else { return }
+    work.objection = objection
+    guard present.epoch >= record.epoch else {
+      return logger.warning("a change was refused: \(objection)")
+    }
+    logger.info(
+      """
+      partition \(record.partition.rawValue): \(question.node) came too late with a change to epoch \(record.epoch.rawValue); \
+      the primary is \(present.primary ?? "nobody")
+      """, metadata: ["epoch": "\(present.epoch.rawValue)"])
   }
 
   private func objection(

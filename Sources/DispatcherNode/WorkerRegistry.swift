@@ -59,7 +59,8 @@ final class WorkerRegistry {
   private var opening: [PartitionID: (hello: HelloFrame, connection: [UInt8])] = [:]
 
   init(
-    cluster: ClusterRecord, groups: [GroupRecord], store: StoreThread, node: NodeRecord, logger: Logger
+    cluster: ClusterRecord, groups: [GroupRecord], store: StoreThread, node: NodeRecord,
+    rebalanceMilliseconds: Int64?, logger: Logger
   ) {
     self.cluster = cluster
     self.groups = groups
@@ -68,7 +69,8 @@ final class WorkerRegistry {
     self.logger = logger
     controller = Controller(
       .init(
-        replicas: cluster.replicas, minReplicas: cluster.minReplicas, initialWorkers: cluster.initialWorkers))
+        replicas: cluster.replicas, minReplicas: cluster.minReplicas, initialWorkers: cluster.initialWorkers,
+        restMilliseconds: rebalanceMilliseconds))
   }
 
   private func isController(now: Int64) -> Bool { now < controllerUntil }
@@ -92,6 +94,12 @@ final class WorkerRegistry {
         refused:
           "worker \(beacon.node) belongs to cluster \(beacon.clusterID), and this dispatcher to \(cluster.id) "
           + "(\(cluster.name)); give it another data folder, or another --dispatcher")
+    }
+    guard plans?.removed.contains(beacon.node) != true else {
+      return answer(
+        refused:
+          "worker \(beacon.node) was taken out of the cluster; if it is to come back: "
+          + "laris worker remove \(beacon.node) --undo, else give it another data folder and another name")
     }
     if beacon.leaving {
       workers[beacon.node]?.heardAt = 0
@@ -146,6 +154,11 @@ final class WorkerRegistry {
     assignment.requestWindowMilliseconds = UInt64(cluster.requestWindowMilliseconds)
     assignment.replicas = UInt32(cluster.replicas)
     assignment.minReplicas = UInt32(cluster.minReplicas)
+    assignment.leaseMilliseconds = UInt64(cluster.leaseMilliseconds)
+    assignment.clusterName = cluster.name
+    assignment.currency = cluster.currency
+    assignment.initialWorkers = UInt32(cluster.initialWorkers)
+    assignment.createdAt = cluster.createdAt
     // Who has left a group is told of it as long as it says that it runs it.
     let runs = Set(beacon.partitions.map(\.partition))
     var peers: Set<String> = []
@@ -187,13 +200,7 @@ final class WorkerRegistry {
   /// Asks for what the controller wants, where this dispatcher is it.
   private func control(now: Int64) {
     guard let plans else { return }
-    let alive = workers.values.filter { isAlive($0, now: now) }.map {
-      Controller.Worker(
-        node: $0.beacon.node, incarnation: Incarnation($0.beacon.incarnation),
-        zone: $0.beacon.zone.isEmpty ? nil : $0.beacon.zone,
-        isDraining: plans.draining.contains($0.beacon.node),
-        holds: Set($0.beacon.partitions.compactMap { UInt16(exactly: $0.partition).map(PartitionID.init) }))
-    }
+    let alive = workers.values.filter { isAlive($0, now: now) }.map { seen($0.beacon, plans) }
     let isController = isController(now: now)
     for move in plans.moves where isController && move.isDone(in: groups[Int(move.partition.rawValue)]) {
       logger.info("\(move): done")
@@ -206,10 +213,32 @@ final class WorkerRegistry {
       case .place(let record, let why) where isController: change(record, why)
       case .ask(let partition, let proposal, let epoch, let why) where isController:
         changing[partition] = why
-        store.tell(.ask(proposal, partition, ifEpoch: epoch))
+        store.tell(.ask(proposal, why: why, partition, ifEpoch: epoch))
       case .place, .ask: break
       }
     }
+  }
+
+  /// A worker as the controller sees it.
+  private func seen(_ beacon: Laris_Beacon, _ plans: Plans) -> Controller.Worker {
+    var worker = Controller.Worker(
+      node: beacon.node, incarnation: Incarnation(beacon.incarnation),
+      zone: beacon.zone.isEmpty ? nil : beacon.zone, isDraining: plans.draining.contains(beacon.node))
+    for row in beacon.partitions {
+      guard Int(row.partition) < groups.count else { continue }
+      let group = groups[Int(row.partition)]
+      worker.holds.insert(group.partition)
+      if isInSync(row, beacon.node, group) { worker.inSync.insert(group.partition) }
+      if row.full { worker.full.insert(group.partition) }
+    }
+    return worker
+  }
+
+  /// Whether it follows, or acts, as a member of the group as it is now.
+  private func isInSync(_ row: Laris_PartitionBeacon, _ node: String, _ group: GroupRecord) -> Bool {
+    guard row.epoch == group.epoch.rawValue else { return false }
+    return group.primary == node
+      ? row.active : row.role == "secondary" && group.secondaries.contains(node)
   }
 
   private func change(_ record: GroupRecord, _ why: String) {
@@ -226,6 +255,16 @@ final class WorkerRegistry {
   func isAlive(_ node: String) -> Bool {
     workers[node].map { isAlive($0, now: Clock.steadyMilliseconds()) } ?? false
   }
+
+  func incarnation(of node: String) -> Incarnation {
+    Incarnation(workers[node]?.beacon.incarnation ?? 0)
+  }
+  /// What it said of a partition last, maybe long ago.
+  func replica(of partition: PartitionID, on node: String) -> Laris_PartitionBeacon? {
+    workers[node]?.beacon.partitions.first { $0.partition == UInt32(partition.rawValue) }
+  }
+  /// This dispatcher, for a history.
+  var life: String { node.life }
 
   /// A partition says that it serves: whether the cluster map agrees. Before its first request
   /// the store is told that it has begun.
@@ -311,7 +350,9 @@ final class WorkerRegistry {
         outcome.answers.append((connection, answer))
         if let present { see(present, &outcome, &concerned) }
       case .operators(let done, let ticket): outcome.operators.append((ticket, done))
-      case .plans(let known): plans = known
+      case .plans(let known):
+        plans = known
+        for name in known.removed { workers[name] = nil }
       case .seen(let changed): for group in changed { see(group, &outcome, &concerned) }
       case .opened(let partition, let isOpened):
         guard let waiting = opening.removeValue(forKey: partition), isOpened else { continue }
@@ -368,6 +409,12 @@ final class WorkerRegistry {
         row.note = beacon.note.isEmpty && !beacon.active ? beacon.activity : beacon.note
         row.joinedPercent = UInt32(min(100, beacon.joinedPercent))
       }
+      // Rule 14.
+      if row.active, group.members.count < cluster.minReplicas {
+        row.note =
+          "refuses writes: it has \(group.members.count) of \(cluster.replicas) replicas, and an answer needs "
+          + "\(cluster.minReplicas); bring a worker back"
+      }
       row.asked = group.proposal.map { "\($0)" } ?? ""
       row.members = group.concerned.map { member($0, of: group, isActive: row.active, now: now) }
       row.inSync = UInt32(row.members.count(where: \.inSync))
@@ -396,10 +443,7 @@ final class WorkerRegistry {
     row.last = max(beacon.last, beacon.committed)
     row.committed = beacon.committed
     row.activity = beacon.activity
-    row.inSync =
-      group.primary == node
-      ? isActive
-      : row.role == "secondary" && beacon.role == "secondary" && beacon.epoch == group.epoch.rawValue
+    row.inSync = group.primary == node ? isActive : isInSync(beacon, node, group)
     return row
   }
 }

@@ -178,7 +178,7 @@ package struct DurablePartition: ~Copyable {
     for directory in [SystemFiles.directory(of: parent), parent, setup.directory] {
       try setup.files.syncDirectory(directory)
     }
-    return try EpochFile.read(setup.epochPath, files: setup.files)
+    return try EpochFile.read(setup.epochPath, files: setup.files).epoch
   }
 
   private static func emptyCore(_ setup: Setup, _ reader: borrowing PartitionReader) throws -> PartitionCore {
@@ -296,7 +296,9 @@ package struct DurablePartition: ~Copyable {
     case .sync: preconditionFailure("syncs are gathered")
     case .makeEpochDurable(let epoch):
       do throws(FileError) {
-        try EpochFile.write(epoch, to: setup.epochPath, files: setup.files)
+        try EpochFile.write(
+          replica.accepting.map { AcceptedEpoch($0) } ?? AcceptedEpoch(epoch), to: setup.epochPath,
+          files: setup.files)
       } catch {
         surroundings.step(&replica) { $0.epochCouldNotBeMadeDurable() }
         throw error

@@ -820,6 +820,22 @@ public nonisolated struct Laris_Request: Sendable {
     set {command = .drainWorker(newValue)}
   }
 
+  public var removeWorker: Laris_RemoveWorker {
+    get {
+      if case .removeWorker(let v)? = command {return v}
+      return Laris_RemoveWorker()
+    }
+    set {command = .removeWorker(newValue)}
+  }
+
+  public var restartGroup: Laris_RestartGroup {
+    get {
+      if case .restartGroup(let v)? = command {return v}
+      return Laris_RestartGroup()
+    }
+    set {command = .restartGroup(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   /// In every command, field 1 is the id it is routed by.
@@ -850,6 +866,8 @@ public nonisolated struct Laris_Request: Sendable {
     case switchPrimary(Laris_SwitchPrimary)
     case moveReplica(Laris_MoveReplica)
     case drainWorker(Laris_DrainWorker)
+    case removeWorker(Laris_RemoveWorker)
+    case restartGroup(Laris_RestartGroup)
 
   }
 
@@ -1465,6 +1483,40 @@ public nonisolated struct Laris_DrainWorker: Sendable {
 
   /// Not any more.
   public var undo: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// A worker will never come back: it is taken out of the cluster. Its name is never used again.
+public nonisolated struct Laris_RemoveWorker: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var node: String = String()
+
+  /// It may come back after all.
+  public var undo: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// No member of the partition's group is left that has what was answered: it goes on with what `node` has, and
+/// without the rest. NO tells what may be lost, unless `accept_loss`.
+public nonisolated struct Laris_RestartGroup: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var partition: UInt32 = 0
+
+  public var node: String = String()
+
+  public var acceptLoss: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2303,7 +2355,7 @@ nonisolated extension Laris_ShopStatus: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension Laris_Request: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Request"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}request_id\0\u{1}channel\0\u{3}deadline_milliseconds\0\u{3}place_order\0\u{3}settle_payment\0\u{3}adjust_stock\0\u{3}put_sku\0\u{3}cancel_order\0\u{3}ship_order\0\u{3}deliver_order\0\u{3}complete_order\0\u{3}register_shop\0\u{2}\u{2}resolve\0\u{4}\u{12}get_order\0\u{3}get_sku\0\u{3}get_shop\0\u{3}get_payment\0\u{3}get_request\0\u{4}\u{c}get_status\0\u{3}audit_partition\0\u{3}get_group_history\0\u{3}switch_primary\0\u{3}move_replica\0\u{3}drain_worker\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}request_id\0\u{1}channel\0\u{3}deadline_milliseconds\0\u{3}place_order\0\u{3}settle_payment\0\u{3}adjust_stock\0\u{3}put_sku\0\u{3}cancel_order\0\u{3}ship_order\0\u{3}deliver_order\0\u{3}complete_order\0\u{3}register_shop\0\u{2}\u{2}resolve\0\u{4}\u{12}get_order\0\u{3}get_sku\0\u{3}get_shop\0\u{3}get_payment\0\u{3}get_request\0\u{4}\u{c}get_status\0\u{3}audit_partition\0\u{3}get_group_history\0\u{3}switch_primary\0\u{3}move_replica\0\u{3}drain_worker\0\u{3}remove_worker\0\u{3}restart_group\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2587,6 +2639,32 @@ nonisolated extension Laris_Request: SwiftProtobuf.Message, SwiftProtobuf._Messa
           self.command = .drainWorker(v)
         }
       }()
+      case 54: try {
+        var v: Laris_RemoveWorker?
+        var hadOneofValue = false
+        if let current = self.command {
+          hadOneofValue = true
+          if case .removeWorker(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.command = .removeWorker(v)
+        }
+      }()
+      case 55: try {
+        var v: Laris_RestartGroup?
+        var hadOneofValue = false
+        if let current = self.command {
+          hadOneofValue = true
+          if case .restartGroup(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.command = .restartGroup(v)
+        }
+      }()
       default: break
       }
     }
@@ -2690,6 +2768,14 @@ nonisolated extension Laris_Request: SwiftProtobuf.Message, SwiftProtobuf._Messa
     case .drainWorker?: try {
       guard case .drainWorker(let v)? = self.command else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 53)
+    }()
+    case .removeWorker?: try {
+      guard case .removeWorker(let v)? = self.command else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 54)
+    }()
+    case .restartGroup?: try {
+      guard case .restartGroup(let v)? = self.command else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 55)
     }()
     case nil: break
     }
@@ -3909,6 +3995,81 @@ nonisolated extension Laris_DrainWorker: SwiftProtobuf.Message, SwiftProtobuf._M
   public static func ==(lhs: Laris_DrainWorker, rhs: Laris_DrainWorker) -> Bool {
     if lhs.node != rhs.node {return false}
     if lhs.undo != rhs.undo {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_RemoveWorker: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RemoveWorker"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}undo\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.undo) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 1)
+    }
+    if self.undo != false {
+      try visitor.visitSingularBoolField(value: self.undo, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_RemoveWorker, rhs: Laris_RemoveWorker) -> Bool {
+    if lhs.node != rhs.node {return false}
+    if lhs.undo != rhs.undo {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_RestartGroup: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RestartGroup"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}node\0\u{3}accept_loss\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.partition) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.acceptLoss) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.partition != 0 {
+      try visitor.visitSingularUInt32Field(value: self.partition, fieldNumber: 1)
+    }
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 2)
+    }
+    if self.acceptLoss != false {
+      try visitor.visitSingularBoolField(value: self.acceptLoss, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_RestartGroup, rhs: Laris_RestartGroup) -> Bool {
+    if lhs.partition != rhs.partition {return false}
+    if lhs.node != rhs.node {return false}
+    if lhs.acceptLoss != rhs.acceptLoss {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -101,47 +101,118 @@ public nonisolated struct Laris_PartitionBeacon: Sendable {
   /// Of a primary that a learner joins: how much of the log the learner has, 0 to 100.
   public var joinedPercent: UInt64 = 0
 
+  /// Writes are refused here, because the disk is full.
+  public var full: Bool = false
+
+  /// What is here must not be relied on: a snapshot has to come first.
+  public var unclean: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 }
 
 /// Dispatcher to worker, in answer to a Beacon.
-public nonisolated struct Laris_Assignment: Sendable {
+public nonisolated struct Laris_Assignment: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var version: UInt32 = 0
+  public var version: UInt32 {
+    get {_storage._version}
+    set {_uniqueStorage()._version = newValue}
+  }
 
-  public var clusterID: String = String()
+  public var clusterID: String {
+    get {_storage._clusterID}
+    set {_uniqueStorage()._clusterID = newValue}
+  }
 
-  public var dispatcherIncarnation: UInt64 = 0
+  public var dispatcherIncarnation: UInt64 {
+    get {_storage._dispatcherIncarnation}
+    set {_uniqueStorage()._dispatcherIncarnation = newValue}
+  }
 
-  public var partitions: [Laris_PartitionAssignment] = []
+  public var partitions: [Laris_PartitionAssignment] {
+    get {_storage._partitions}
+    set {_uniqueStorage()._partitions = newValue}
+  }
 
-  public var reserveMilliseconds: UInt64 = 0
+  public var reserveMilliseconds: UInt64 {
+    get {_storage._reserveMilliseconds}
+    set {_uniqueStorage()._reserveMilliseconds = newValue}
+  }
 
-  public var feeBasisPoints: UInt32 = 0
+  public var feeBasisPoints: UInt32 {
+    get {_storage._feeBasisPoints}
+    set {_uniqueStorage()._feeBasisPoints = newValue}
+  }
 
   /// Not empty: the worker is refused and must stop, for this reason.
-  public var refused: String = String()
+  public var refused: String {
+    get {_storage._refused}
+    set {_uniqueStorage()._refused = newValue}
+  }
 
-  public var partitionCount: UInt32 = 0
+  public var partitionCount: UInt32 {
+    get {_storage._partitionCount}
+    set {_uniqueStorage()._partitionCount = newValue}
+  }
 
-  public var requestWindowMilliseconds: UInt64 = 0
+  public var requestWindowMilliseconds: UInt64 {
+    get {_storage._requestWindowMilliseconds}
+    set {_uniqueStorage()._requestWindowMilliseconds = newValue}
+  }
 
-  public var replicas: UInt32 = 0
+  public var replicas: UInt32 {
+    get {_storage._replicas}
+    set {_uniqueStorage()._replicas = newValue}
+  }
 
   /// On how many members a command is durable before it is answered.
-  public var minReplicas: UInt32 = 0
+  public var minReplicas: UInt32 {
+    get {_storage._minReplicas}
+    set {_uniqueStorage()._minReplicas = newValue}
+  }
 
   /// The other workers of the groups above, as they were heard last.
-  public var peers: [Laris_Peer] = []
+  public var peers: [Laris_Peer] {
+    get {_storage._peers}
+    set {_uniqueStorage()._peers = newValue}
+  }
+
+  /// How long a member's answer to a beacon lets a primary serve. The same for all, for the cluster's life.
+  public var leaseMilliseconds: UInt64 {
+    get {_storage._leaseMilliseconds}
+    set {_uniqueStorage()._leaseMilliseconds = newValue}
+  }
+
+  /// The rest of what the cluster was made with: workers keep it, should its configuration be lost.
+  public var clusterName: String {
+    get {_storage._clusterName}
+    set {_uniqueStorage()._clusterName = newValue}
+  }
+
+  public var currency: String {
+    get {_storage._currency}
+    set {_uniqueStorage()._currency = newValue}
+  }
+
+  public var initialWorkers: UInt32 {
+    get {_storage._initialWorkers}
+    set {_uniqueStorage()._initialWorkers = newValue}
+  }
+
+  public var createdAt: Int64 {
+    get {_storage._createdAt}
+    set {_uniqueStorage()._createdAt = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 public nonisolated struct Laris_Peer: Sendable {
@@ -564,7 +635,7 @@ nonisolated extension Laris_Beacon: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PartitionBeacon"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{1}committed\0\u{1}checkpointed\0\u{1}orders\0\u{3}replay_bytes\0\u{1}active\0\u{1}note\0\u{1}role\0\u{1}activity\0\u{1}last\0\u{3}joined_percent\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{1}committed\0\u{1}checkpointed\0\u{1}orders\0\u{3}replay_bytes\0\u{1}active\0\u{1}note\0\u{1}role\0\u{1}activity\0\u{1}last\0\u{3}joined_percent\0\u{1}full\0\u{1}unclean\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -584,6 +655,8 @@ nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobu
       case 10: try { try decoder.decodeSingularStringField(value: &self.activity) }()
       case 11: try { try decoder.decodeSingularUInt64Field(value: &self.last) }()
       case 12: try { try decoder.decodeSingularUInt64Field(value: &self.joinedPercent) }()
+      case 13: try { try decoder.decodeSingularBoolField(value: &self.full) }()
+      case 14: try { try decoder.decodeSingularBoolField(value: &self.unclean) }()
       default: break
       }
     }
@@ -626,6 +699,12 @@ nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobu
     if self.joinedPercent != 0 {
       try visitor.visitSingularUInt64Field(value: self.joinedPercent, fieldNumber: 12)
     }
+    if self.full != false {
+      try visitor.visitSingularBoolField(value: self.full, fieldNumber: 13)
+    }
+    if self.unclean != false {
+      try visitor.visitSingularBoolField(value: self.unclean, fieldNumber: 14)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -642,6 +721,8 @@ nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobu
     if lhs.activity != rhs.activity {return false}
     if lhs.last != rhs.last {return false}
     if lhs.joinedPercent != rhs.joinedPercent {return false}
+    if lhs.full != rhs.full {return false}
+    if lhs.unclean != rhs.unclean {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -649,84 +730,177 @@ nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Laris_Assignment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Assignment"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{3}cluster_id\0\u{3}dispatcher_incarnation\0\u{1}partitions\0\u{3}reserve_milliseconds\0\u{3}fee_basis_points\0\u{1}refused\0\u{3}partition_count\0\u{3}request_window_milliseconds\0\u{1}replicas\0\u{3}min_replicas\0\u{1}peers\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{3}cluster_id\0\u{3}dispatcher_incarnation\0\u{1}partitions\0\u{3}reserve_milliseconds\0\u{3}fee_basis_points\0\u{1}refused\0\u{3}partition_count\0\u{3}request_window_milliseconds\0\u{1}replicas\0\u{3}min_replicas\0\u{1}peers\0\u{3}lease_milliseconds\0\u{3}cluster_name\0\u{1}currency\0\u{3}initial_workers\0\u{3}created_at\0")
+
+  fileprivate class _StorageClass {
+    var _version: UInt32 = 0
+    var _clusterID: String = String()
+    var _dispatcherIncarnation: UInt64 = 0
+    var _partitions: [Laris_PartitionAssignment] = []
+    var _reserveMilliseconds: UInt64 = 0
+    var _feeBasisPoints: UInt32 = 0
+    var _refused: String = String()
+    var _partitionCount: UInt32 = 0
+    var _requestWindowMilliseconds: UInt64 = 0
+    var _replicas: UInt32 = 0
+    var _minReplicas: UInt32 = 0
+    var _peers: [Laris_Peer] = []
+    var _leaseMilliseconds: UInt64 = 0
+    var _clusterName: String = String()
+    var _currency: String = String()
+    var _initialWorkers: UInt32 = 0
+    var _createdAt: Int64 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _version = source._version
+      _clusterID = source._clusterID
+      _dispatcherIncarnation = source._dispatcherIncarnation
+      _partitions = source._partitions
+      _reserveMilliseconds = source._reserveMilliseconds
+      _feeBasisPoints = source._feeBasisPoints
+      _refused = source._refused
+      _partitionCount = source._partitionCount
+      _requestWindowMilliseconds = source._requestWindowMilliseconds
+      _replicas = source._replicas
+      _minReplicas = source._minReplicas
+      _peers = source._peers
+      _leaseMilliseconds = source._leaseMilliseconds
+      _clusterName = source._clusterName
+      _currency = source._currency
+      _initialWorkers = source._initialWorkers
+      _createdAt = source._createdAt
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.version) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.clusterID) }()
-      case 3: try { try decoder.decodeSingularFixed64Field(value: &self.dispatcherIncarnation) }()
-      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.partitions) }()
-      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.reserveMilliseconds) }()
-      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.feeBasisPoints) }()
-      case 7: try { try decoder.decodeSingularStringField(value: &self.refused) }()
-      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.partitionCount) }()
-      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.requestWindowMilliseconds) }()
-      case 10: try { try decoder.decodeSingularUInt32Field(value: &self.replicas) }()
-      case 11: try { try decoder.decodeSingularUInt32Field(value: &self.minReplicas) }()
-      case 12: try { try decoder.decodeRepeatedMessageField(value: &self.peers) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularUInt32Field(value: &_storage._version) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._clusterID) }()
+        case 3: try { try decoder.decodeSingularFixed64Field(value: &_storage._dispatcherIncarnation) }()
+        case 4: try { try decoder.decodeRepeatedMessageField(value: &_storage._partitions) }()
+        case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._reserveMilliseconds) }()
+        case 6: try { try decoder.decodeSingularUInt32Field(value: &_storage._feeBasisPoints) }()
+        case 7: try { try decoder.decodeSingularStringField(value: &_storage._refused) }()
+        case 8: try { try decoder.decodeSingularUInt32Field(value: &_storage._partitionCount) }()
+        case 9: try { try decoder.decodeSingularUInt64Field(value: &_storage._requestWindowMilliseconds) }()
+        case 10: try { try decoder.decodeSingularUInt32Field(value: &_storage._replicas) }()
+        case 11: try { try decoder.decodeSingularUInt32Field(value: &_storage._minReplicas) }()
+        case 12: try { try decoder.decodeRepeatedMessageField(value: &_storage._peers) }()
+        case 13: try { try decoder.decodeSingularUInt64Field(value: &_storage._leaseMilliseconds) }()
+        case 14: try { try decoder.decodeSingularStringField(value: &_storage._clusterName) }()
+        case 15: try { try decoder.decodeSingularStringField(value: &_storage._currency) }()
+        case 16: try { try decoder.decodeSingularUInt32Field(value: &_storage._initialWorkers) }()
+        case 17: try { try decoder.decodeSingularInt64Field(value: &_storage._createdAt) }()
+        default: break
+        }
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if self.version != 0 {
-      try visitor.visitSingularUInt32Field(value: self.version, fieldNumber: 1)
-    }
-    if !self.clusterID.isEmpty {
-      try visitor.visitSingularStringField(value: self.clusterID, fieldNumber: 2)
-    }
-    if self.dispatcherIncarnation != 0 {
-      try visitor.visitSingularFixed64Field(value: self.dispatcherIncarnation, fieldNumber: 3)
-    }
-    if !self.partitions.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.partitions, fieldNumber: 4)
-    }
-    if self.reserveMilliseconds != 0 {
-      try visitor.visitSingularUInt64Field(value: self.reserveMilliseconds, fieldNumber: 5)
-    }
-    if self.feeBasisPoints != 0 {
-      try visitor.visitSingularUInt32Field(value: self.feeBasisPoints, fieldNumber: 6)
-    }
-    if !self.refused.isEmpty {
-      try visitor.visitSingularStringField(value: self.refused, fieldNumber: 7)
-    }
-    if self.partitionCount != 0 {
-      try visitor.visitSingularUInt32Field(value: self.partitionCount, fieldNumber: 8)
-    }
-    if self.requestWindowMilliseconds != 0 {
-      try visitor.visitSingularUInt64Field(value: self.requestWindowMilliseconds, fieldNumber: 9)
-    }
-    if self.replicas != 0 {
-      try visitor.visitSingularUInt32Field(value: self.replicas, fieldNumber: 10)
-    }
-    if self.minReplicas != 0 {
-      try visitor.visitSingularUInt32Field(value: self.minReplicas, fieldNumber: 11)
-    }
-    if !self.peers.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.peers, fieldNumber: 12)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      if _storage._version != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._version, fieldNumber: 1)
+      }
+      if !_storage._clusterID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._clusterID, fieldNumber: 2)
+      }
+      if _storage._dispatcherIncarnation != 0 {
+        try visitor.visitSingularFixed64Field(value: _storage._dispatcherIncarnation, fieldNumber: 3)
+      }
+      if !_storage._partitions.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._partitions, fieldNumber: 4)
+      }
+      if _storage._reserveMilliseconds != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._reserveMilliseconds, fieldNumber: 5)
+      }
+      if _storage._feeBasisPoints != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._feeBasisPoints, fieldNumber: 6)
+      }
+      if !_storage._refused.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._refused, fieldNumber: 7)
+      }
+      if _storage._partitionCount != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._partitionCount, fieldNumber: 8)
+      }
+      if _storage._requestWindowMilliseconds != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._requestWindowMilliseconds, fieldNumber: 9)
+      }
+      if _storage._replicas != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._replicas, fieldNumber: 10)
+      }
+      if _storage._minReplicas != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._minReplicas, fieldNumber: 11)
+      }
+      if !_storage._peers.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._peers, fieldNumber: 12)
+      }
+      if _storage._leaseMilliseconds != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._leaseMilliseconds, fieldNumber: 13)
+      }
+      if !_storage._clusterName.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._clusterName, fieldNumber: 14)
+      }
+      if !_storage._currency.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._currency, fieldNumber: 15)
+      }
+      if _storage._initialWorkers != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._initialWorkers, fieldNumber: 16)
+      }
+      if _storage._createdAt != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._createdAt, fieldNumber: 17)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Laris_Assignment, rhs: Laris_Assignment) -> Bool {
-    if lhs.version != rhs.version {return false}
-    if lhs.clusterID != rhs.clusterID {return false}
-    if lhs.dispatcherIncarnation != rhs.dispatcherIncarnation {return false}
-    if lhs.partitions != rhs.partitions {return false}
-    if lhs.reserveMilliseconds != rhs.reserveMilliseconds {return false}
-    if lhs.feeBasisPoints != rhs.feeBasisPoints {return false}
-    if lhs.refused != rhs.refused {return false}
-    if lhs.partitionCount != rhs.partitionCount {return false}
-    if lhs.requestWindowMilliseconds != rhs.requestWindowMilliseconds {return false}
-    if lhs.replicas != rhs.replicas {return false}
-    if lhs.minReplicas != rhs.minReplicas {return false}
-    if lhs.peers != rhs.peers {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._version != rhs_storage._version {return false}
+        if _storage._clusterID != rhs_storage._clusterID {return false}
+        if _storage._dispatcherIncarnation != rhs_storage._dispatcherIncarnation {return false}
+        if _storage._partitions != rhs_storage._partitions {return false}
+        if _storage._reserveMilliseconds != rhs_storage._reserveMilliseconds {return false}
+        if _storage._feeBasisPoints != rhs_storage._feeBasisPoints {return false}
+        if _storage._refused != rhs_storage._refused {return false}
+        if _storage._partitionCount != rhs_storage._partitionCount {return false}
+        if _storage._requestWindowMilliseconds != rhs_storage._requestWindowMilliseconds {return false}
+        if _storage._replicas != rhs_storage._replicas {return false}
+        if _storage._minReplicas != rhs_storage._minReplicas {return false}
+        if _storage._peers != rhs_storage._peers {return false}
+        if _storage._leaseMilliseconds != rhs_storage._leaseMilliseconds {return false}
+        if _storage._clusterName != rhs_storage._clusterName {return false}
+        if _storage._currency != rhs_storage._currency {return false}
+        if _storage._initialWorkers != rhs_storage._initialWorkers {return false}
+        if _storage._createdAt != rhs_storage._createdAt {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

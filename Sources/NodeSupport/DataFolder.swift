@@ -16,6 +16,10 @@ package final class DataFolder {
     package var node: String
     /// A UUID of the folder's own.
     package var folder = UUID().uuidString.lowercased()
+    /// What a worker's cluster was made with, should its configuration be lost (rule 18); nil: not told yet.
+    package var terms: ClusterRecord?
+    /// Workers that a worker was ever told of: what is to be recovered may be theirs.
+    package var peers: [String]?
     package init(kind: String, cluster: String, node: String) {
       self.kind = kind
       self.cluster = cluster
@@ -41,7 +45,7 @@ package final class DataFolder {
       }
     } else {
       throw NodeError(
-        .usage,
+        .notSetUp,
         "the data folder \(path) does not exist; make a cluster with: laris cluster init --data \(path)")
     }
     let lockPath = path + "/lock"

@@ -7,6 +7,8 @@ package struct NodeError: Error, CustomStringConvertible {
     case usage = 64
     case unreachable = 69
     case notExecuted = 75
+    /// What it needs to start is not there, or is another's: the command line may well be right.
+    case notSetUp = 78
   }
 
   package let exit: Exit

@@ -128,8 +128,14 @@ package struct Replica: Sendable {
     return effects
   }
 
+  /// Whose epoch is being made durable.
+  package var accepting: GroupRecord? { adopting }
+
   /// A learner that can't use the log that it has.
   package var isAwaitingSnapshot: Bool { role == .learner && awaitsSnapshot }
+
+  /// Rule 9: what is here may be relied on.
+  package var isClean: Bool { isEligible }
 
   package var hasEffects: Bool { !effects.isEmpty }
 

@@ -40,6 +40,14 @@ extension Replica {
     package var rules: UInt16 = 1
     package init() {}
 
+    /// What follows from a cluster's lease, for all of its members alike.
+    package init(leaseMilliseconds lease: Int64) {
+      leaseMilliseconds = lease
+      graceMilliseconds = lease + lease / 4
+      driftMilliseconds = lease / 16
+      beaconMilliseconds = lease / 4
+    }
+
     /// Rule 5: a secondary must never be done waiting before the primary has stopped.
     package var areLeasesSafe: Bool {
       graceMilliseconds > leaseMilliseconds + driftMilliseconds && beaconMilliseconds * 2 <= leaseMilliseconds

@@ -21,6 +21,8 @@ package enum CommandField: UInt32, Sendable {
   case switchPrimary = 51
   case moveReplica = 52
   case drainWorker = 53
+  case removeWorker = 54
+  case restartGroup = 55
 
   /// Whether it begins something new, or only looks: what waits first when there is too much.
   package var isDeferrable: Bool {
@@ -41,7 +43,9 @@ package enum CommandField: UInt32, Sendable {
       .order
     case .auditPartition: .partition
     case .resolve, .getRequest: .place
-    case .getStatus, .getGroupHistory, .switchPrimary, .moveReplica, .drainWorker: .none
+    case .getStatus, .getGroupHistory, .switchPrimary, .moveReplica, .drainWorker, .removeWorker,
+      .restartGroup:
+      .none
     }
   }
 }

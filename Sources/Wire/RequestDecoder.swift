@@ -96,7 +96,9 @@ private enum Draft {
     case .getPayment: self = .getPayment(nil, provider: "", reference: "")
     case .auditPartition: self = .audit
     case .resolve, .getRequest: self = .fate(field, nil, hasShop: false, hasOther: false)
-    case .getStatus, .getGroupHistory, .switchPrimary, .moveReplica, .drainWorker: self = .dispatchers(field)
+    case .getStatus, .getGroupHistory, .switchPrimary, .moveReplica, .drainWorker, .removeWorker,
+      .restartGroup:
+      self = .dispatchers(field)
     }
   }
 

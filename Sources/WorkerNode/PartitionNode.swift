@@ -415,9 +415,10 @@ final class PartitionNode: Sendable {
       for place in turn.helloAt.indices { turn.helloAt[place] = 0 }
     case .suspended(let why): logger.info("partition \(partition.rawValue) is suspended: \(why.rawValue)")
     case .following, .learning, .inactive:
+      let why = neighbours.activity.sentence
       logger.info(
-        "partition \(partition.rawValue) is \(durable.replica.roleName)",
-        metadata: ["epoch": "\(durable.replica.epoch.rawValue)", "why": "\(neighbours.activity.sentence)"])
+        "partition \(partition.rawValue) is \(durable.replica.roleName)\(why.isEmpty ? "" : ": \(why)")",
+        metadata: ["epoch": "\(durable.replica.epoch.rawValue)"])
       // Nobody was answered; dispatchers send it to the next primary.
       durable.core.forgetTaken()
       turn.framesInHand = 0
@@ -562,6 +563,8 @@ final class PartitionNode: Sendable {
       $0.orders = orders
       $0.replayBytes = replayBytes
       $0.isActive = neighbours.activity == .active
+      $0.isFull = room.isFull
+      $0.isUnclean = !replica.isClean
       $0.activity = neighbours.activity.sentence
       $0.note =
         neighbours.lastAlarm.isEmpty

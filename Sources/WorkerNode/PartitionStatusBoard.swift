@@ -15,6 +15,10 @@ final class PartitionStatusBoard: Sendable {
     var orders: UInt64 = 0
     var replayBytes: UInt64 = 0
     var isActive = false
+    /// Its disk is full.
+    var isFull = false
+    /// A snapshot has to come first.
+    var isUnclean = false
     /// What it does while it is not active, or why it never will be.
     var note = "starting"
   }

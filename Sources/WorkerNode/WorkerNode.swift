@@ -8,6 +8,7 @@ import Logging
 import Marketplace
 import NodeSupport
 import Replication
+import ReplicationLog
 import SwiftProtobuf
 import Wire
 import ZeroMQ
@@ -26,11 +27,9 @@ package final class WorkerNode {
     package var rowsMax: Int
     /// Writes are refused where less is free on the disk.
     package var diskReserveBytes: Int
-    /// Rule 5; the grace follows from it.
-    package var leaseMilliseconds: Int64?
     package init(
       data: String, node: String, dispatchers: [String], replicationListen: String? = nil, zone: String = "",
-      rowsMax: Int, diskReserveBytes: Int, leaseMilliseconds: Int64? = nil
+      rowsMax: Int, diskReserveBytes: Int
     ) {
       self.data = data
       self.node = node
@@ -39,23 +38,12 @@ package final class WorkerNode {
       self.zone = zone
       self.rowsMax = rowsMax
       self.diskReserveBytes = diskReserveBytes
-      self.leaseMilliseconds = leaseMilliseconds
-    }
-
-    var replication: Replica.Settings {
-      var settings = Replica.Settings()
-      if let lease = leaseMilliseconds {
-        settings.leaseMilliseconds = lease
-        settings.graceMilliseconds = lease + lease / 4
-        settings.driftMilliseconds = lease / 16
-        settings.beaconMilliseconds = lease / 4
-      }
-      return settings
     }
   }
 
   private static let beaconMilliseconds: Int64 = 200
   private static let retryMilliseconds: Int64 = 20
+  private static let peersKeptMax = 4_096
 
   private let configuration: Configuration
   private let folder: DataFolder
@@ -201,24 +189,41 @@ package final class WorkerNode {
       row.role = status.role
       row.activity = status.activity
       row.last = status.last
+      row.full = status.isFull
+      row.unclean = status.isUnclean
       return row
     }
     // What it has on disk and was not told to serve: it may join again with little to catch up.
-    for partition in held where partitions[partition] == nil {
+    for replica in held where partitions[replica.partition] == nil {
       var row = Laris_PartitionBeacon()
-      row.partition = UInt32(partition.rawValue)
+      row.partition = UInt32(replica.partition.rawValue)
       row.role = "inactive"
       row.note = "not a member"
+      row.last = replica.synced
+      row.unclean = replica.isUnclean
       beacon.partitions.append(row)
     }
     return beacon
   }
 
+  private struct Held {
+    let partition: PartitionID
+    /// The last entry that is known to be durable.
+    let synced: UInt64
+    let isUnclean: Bool
+  }
+
   /// Partitions of which there was data when the process started.
-  private lazy var held: [PartitionID] = {
-    let names =
-      (try? FileManager.default.contentsOfDirectory(atPath: configuration.data + "/partitions")) ?? []
-    return names.compactMap { name in UInt16(name).map { PartitionID($0) } }.sorted()
+  private lazy var held: [Held] = {
+    let folder = configuration.data + "/partitions"
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    return names.sorted().compactMap { name in
+      guard let number = UInt16(name) else { return nil }
+      let synced = try? SyncedMark.read(in: "\(folder)/\(name)/log")
+      return Held(
+        partition: PartitionID(number), synced: (synced ?? nil)?.rawValue ?? 0,
+        isUnclean: FileManager.default.fileExists(atPath: "\(folder)/\(name)/unclean"))
+    }
   }()
 
   private func handle(_ bytes: UnsafeRawBufferPointer, from dispatcher: String) throws {
@@ -235,19 +240,14 @@ package final class WorkerNode {
     }
     guard assignment.refused.isEmpty else { throw NodeError(.no, assignment.refused) }
     // Rule 18: a worker belongs to one cluster.
-    if !identity.cluster.isEmpty {
-      guard identity.cluster == assignment.clusterID else {
-        throw NodeError(
-          .no,
-          "the data folder \(configuration.data) is of cluster \(identity.cluster), but the dispatcher at "
-            + "\(dispatcher) is of cluster \(assignment.clusterID)")
-      }
-    } else {
-      identity.cluster = assignment.clusterID
-      try folder.setIdentity(identity)
-      logger.info("joined cluster \(assignment.clusterID)")
+    guard identity.cluster.isEmpty || identity.cluster == assignment.clusterID else {
+      throw NodeError(
+        .no,
+        "the data folder \(configuration.data) is of cluster \(identity.cluster), but the dispatcher at "
+          + "\(dispatcher) is of cluster \(assignment.clusterID)")
     }
-    meet(assignment.peers)
+    try keep(ClusterRecord(assignment), from: dispatcher)
+    try meet(assignment.peers)
     for row in assignment.partitions {
       let record: GroupRecord
       do throws(NodeProtocolError) { record = try GroupRecord(row.group) } catch {
@@ -262,7 +262,38 @@ package final class WorkerNode {
     }
   }
 
-  private func meet(_ told: [Laris_Peer]) {
+  /// What the cluster was made with never changes. Rule 5, for one, holds only where all have the same lease.
+  private func keep(_ terms: ClusterRecord, from dispatcher: String) throws {
+    guard identity.terms != terms else { return }
+    if let problem = terms.problem {
+      throw NodeError(
+        .no, "the dispatcher at \(dispatcher): \(problem); all nodes of a cluster run the same version")
+    }
+    guard identity.terms == nil else {
+      throw NodeError(
+        .no,
+        "the dispatcher at \(dispatcher) says that cluster \(terms.id) was made with other terms than it told "
+          + "before; they are in \(configuration.data)/laris.json, and laris inspect cluster.sqlite shows the other's"
+      )
+    }
+    let isNew = identity.cluster.isEmpty
+    identity.cluster = terms.id
+    identity.terms = terms
+    try remember(isNew: isNew)
+    if isNew { logger.info("joined cluster \(terms.id)") }
+  }
+
+  /// - Parameter isNew: the folder belongs to no cluster yet, so nothing goes on without it. Otherwise it is for a
+  ///   recovery, and a full disk is no reason to stop.
+  private func remember(isNew: Bool) throws {
+    do {
+      try folder.setIdentity(identity)
+    } catch  where !isNew {
+      logger.warning("\(error); the next start notes it")
+    }
+  }
+
+  private func meet(_ told: [Laris_Peer]) throws {
     var isChanged = false
     for peer in told where peer.node != configuration.node && !peer.replication.isEmpty {
       let address = PeerAddress(
@@ -273,6 +304,12 @@ package final class WorkerNode {
       isChanged = true
     }
     if isChanged { hub.setPeers(Array(peers.values)) }
+    // Before anything is begun with them.
+    let known = Set(identity.peers ?? [])
+    let all = known.union(told.map(\.node).filter { NodeRecord.isName($0) && $0 != configuration.node })
+    guard all.count > known.count, all.count <= Self.peersKeptMax else { return }
+    identity.peers = all.sorted()
+    try remember(isNew: false)
   }
 
   private func start(_ record: GroupRecord, mayCreate: Bool, _ assignment: Laris_Assignment) {
@@ -285,7 +322,7 @@ package final class WorkerNode {
       windowMilliseconds: Int64(clamping: assignment.requestWindowMilliseconds),
       rowsMax: configuration.rowsMax)
     durable.reserveBytes = configuration.diskReserveBytes
-    durable.replication = configuration.replication
+    durable.replication = Replica.Settings(leaseMilliseconds: Int64(clamping: assignment.leaseMilliseconds))
     durable.replication.minReplicas = max(1, Int(assignment.minReplicas))
     let node = PartitionNode(
       .init(
@@ -300,5 +337,18 @@ package final class WorkerNode {
   package static func folderName(_ partition: PartitionID) -> String {
     let digits = String(partition.rawValue)
     return String(repeating: "0", count: max(0, 4 - digits.count)) + digits
+  }
+}
+
+extension ClusterRecord {
+  /// As a dispatcher tells it; ``problem`` says whether it is sound.
+  init(_ told: Laris_Assignment) {
+    self.init(
+      id: told.clusterID, name: told.clusterName, currency: told.currency,
+      partitions: Int(told.partitionCount), replicas: Int(told.replicas), minReplicas: Int(told.minReplicas),
+      initialWorkers: Int(told.initialWorkers), reserveMilliseconds: told.reserveMilliseconds,
+      feeBasisPoints: told.feeBasisPoints,
+      requestWindowMilliseconds: Int64(clamping: told.requestWindowMilliseconds), createdAt: told.createdAt,
+      leaseMilliseconds: Int64(clamping: told.leaseMilliseconds))
   }
 }

@@ -6,7 +6,8 @@ import NodeSupport
 
 struct ClusterCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "cluster", abstract: "Make a cluster.", subcommands: [Init.self])
+    commandName: "cluster", abstract: "Make a cluster, or recover one whose configuration was lost.",
+    subcommands: [Init.self, ClusterRecover.self])
 
   struct Init: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -109,6 +110,13 @@ struct ClusterShape: ParsableArguments {
       discussion: "Default: 2 where there are 3 replicas or more, else 1."))
   var minReplicas: Int?
 
+  @Option(
+    help: ArgumentHelp(
+      "Milliseconds for which a member's word lets a primary serve, 80 to 60000; a silent one is replaced a "
+        + "quarter later. Never changes.",
+      discussion: "Longer for machines that stall, shorter to see a loss sooner. 160 unless named."))
+  var lease: Int64?
+
   @Option(help: "Workers that must have joined before partitions are placed, so that they spread evenly.")
   var workers: Int?
 
@@ -135,6 +143,11 @@ struct ClusterShape: ParsableArguments {
     }
     if let workers, workers < 1 || workers > 1_000 {
       throw ValidationError("--workers must be 1 to 1000, not \(workers)")
+    }
+    if let lease, !ClusterRecord.leases.contains(lease) {
+      throw ValidationError(
+        "--lease must be \(ClusterRecord.leases.lowerBound) to \(ClusterRecord.leases.upperBound) milliseconds, "
+          + "not \(lease)")
     }
     guard currency.utf8.count == 3, currency.utf8.allSatisfy({ (65...90).contains($0) }) else {
       throw ValidationError("--currency '\(currency)' must be three capital letters, like IDR")
@@ -166,6 +179,6 @@ struct ClusterShape: ParsableArguments {
       minReplicas: minReplicas ?? ClusterRecord.minReplicas(of: replicas), initialWorkers: workers,
       reserveMilliseconds: reserveMinutes * 60_000, feeBasisPoints: feeBasisPoints,
       requestWindowMilliseconds: 24 * 3_600_000,
-      createdAt: Clock.wallMilliseconds())
+      createdAt: Clock.wallMilliseconds(), leaseMilliseconds: lease ?? ClusterRecord.leaseDefault)
   }
 }

@@ -33,6 +33,13 @@ struct DispatcherCommand: ParsableCommand {
       discussion: "Channels share it evenly. New orders and reads wait behind settlements and order steps."))
   var admit: Int = 0
 
+  @Option(
+    help: ArgumentHelp(
+      "Seconds that a partition is left in peace before its primary moves, so that workers lead as many "
+        + "partitions each. 0: it never does.",
+      discussion: "The same for all dispatchers of a cluster: one of them is the controller."))
+  var rebalanceAfter: Int = 30
+
   @OptionGroup var etcd: EtcdArguments
   @OptionGroup var nodeOptions: NodeOptions
 
@@ -40,6 +47,9 @@ struct DispatcherCommand: ParsableCommand {
     try validateNode(node)
     guard admit >= 0, admit <= 10_000_000 else {
       throw ValidationError("--admit \(admit): a rate is 0 (no limit) to 10000000 requests a second")
+    }
+    guard rebalanceAfter >= 0, rebalanceAfter <= 86_400 else {
+      throw ValidationError("--rebalance-after \(rebalanceAfter): it is 0 (never) to 86400 seconds")
     }
     try validateEndpoint(listen, flag: "--listen")
     try validateEndpoint(workerListen, flag: "--worker-listen")
@@ -50,7 +60,8 @@ struct DispatcherCommand: ParsableCommand {
     let dispatcher = try DispatcherNode(
       .init(
         data: data, node: node, listen: listen, workerListen: workerListen, admittedPerSecond: admit,
-        etcd: try etcd.options()), until: stop)
+        etcd: try etcd.options(),
+        rebalanceMilliseconds: rebalanceAfter == 0 ? nil : Int64(rebalanceAfter) * 1_000), until: stop)
     try dispatcher.run(until: stop)
   }
 }

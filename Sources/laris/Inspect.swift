@@ -156,6 +156,7 @@ struct Inspect: ParsableCommand {
       ("replicas", "\(record.replicas)"), ("initial workers", "\(record.initialWorkers)"),
       ("reserve", "\(record.reserveMilliseconds) ms"), ("fee", "\(record.feeBasisPoints) basis points"),
       ("request window", "\(record.requestWindowMilliseconds) ms"),
+      ("lease", "\(record.leaseMilliseconds) ms"),
       (
         "groups",
         groups.map { group in

@@ -7,7 +7,7 @@ import NodeSupport
 struct PartitionCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "partition", abstract: "Which worker has which replica, and changes of that.",
-    subcommands: [List.self, Switchover.self, MoveReplica.self])
+    subcommands: [List.self, Switchover.self, MoveReplica.self, RestartFrom.self])
 
   struct List: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -72,6 +72,58 @@ struct PartitionCommand: ParsableCommand {
         // The wish is gone with an epoch that came in between, or was given up.
         if row.asked != "switchover \(to)" { try cluster.ask(request, by: client) }
         return .percent(row.epoch == 0 ? 0 : 50, "\(row.primary) hands over")
+      }
+    }
+  }
+
+  struct RestartFrom: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "restart-from",
+      abstract: "Lets a partition go on with an old replica, when all of its members are lost.",
+      discussion: """
+        For the day on which no worker is left that has all that was answered. Entries that the old replica
+        lacks are lost for good, and history says so. Without --accept-loss it only tells what may be lost. As
+        long as a member lives it is refused, for then nothing need be lost.
+
+          laris partition restart-from 3 --node worker-2
+          laris partition restart-from 3 --node worker-2 --accept-loss 3
+        """)
+
+    @Argument(help: "The partition, from 0.")
+    var partition: UInt32
+
+    @Option(help: "The worker whose replica it goes on with.")
+    var node: String
+
+    @Option(help: "The partition once more: what is told to be lost may be lost.")
+    var acceptLoss: UInt32?
+
+    @OptionGroup var waiting: WaitOptions
+    @OptionGroup var cluster: ClusterOptions
+
+    func validate() throws {
+      try validateNode(node)
+      if let acceptLoss, acceptLoss != partition {
+        throw ValidationError("--accept-loss \(acceptLoss) is not the partition \(partition)")
+      }
+    }
+
+    func run() throws {
+      let client = try cluster.client()
+      var request = Laris_Request()
+      request.restartGroup.partition = partition
+      request.restartGroup.node = node
+      request.restartGroup.acceptLoss = acceptLoss != nil
+      try cluster.ask(request, by: client)
+      let began = Clock.steadyMilliseconds()
+      try waiting.wait("partition \(partition): restart from \(node)", cluster, client) { status in
+        guard let row = status.partition(partition) else { return .over("there is no such partition") }
+        guard row.primary == node else {
+          // A dispatcher sees what another one was told a moment later.
+          return Clock.steadyMilliseconds() - began > 5_000
+            ? .over("\(row.primary) is the primary") : .percent(0, "")
+        }
+        return row.active ? .done : .percent(50, row.note.isEmpty ? "it begins to serve" : row.note)
       }
     }
   }

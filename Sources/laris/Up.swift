@@ -69,6 +69,12 @@ struct Up: ParsableCommand {
         "the cluster in \(data) keeps \(cluster.replicas) replicas of a partition; leave out --replicas "
           + "\(wanted), or name another folder with --data")
     }
+    if let wanted = shape.lease, wanted != cluster.leaseMilliseconds {
+      throw NodeError(
+        .usage,
+        "the cluster in \(data) has a lease of \(cluster.leaseMilliseconds) ms, and that never changes; leave "
+          + "out --lease \(wanted), or name another folder with --data")
+    }
     guard workers >= cluster.replicas else {
       throw NodeError(
         .usage,

@@ -32,10 +32,6 @@ struct WorkerCommand: ParsableCommand {
   @Option(help: "Where it stands, like a rack or a hall: replicas are spread over zones.")
   var zone: String = ""
 
-  @Option(
-    help: "Milliseconds for which a member's word lets a primary serve; failover takes a little longer.")
-  var lease: Int = 160
-
   @Option(help: "Rows of one table that a partition keeps in memory.")
   var rowsMax: Int = 400_000
 
@@ -56,9 +52,6 @@ struct WorkerCommand: ParsableCommand {
         throw ValidationError("--replication-listen must be an address that the other workers can reach")
       }
     }
-    guard lease >= 80, lease <= 60_000 else {
-      throw ValidationError("--lease must be 80 to 60000 milliseconds")
-    }
     guard rowsMax >= 1_000, rowsMax <= 100_000_000 else {
       throw ValidationError("--rows-max must be 1000 to 100000000")
     }
@@ -70,7 +63,7 @@ struct WorkerCommand: ParsableCommand {
     let worker = try WorkerNode(
       .init(
         data: data, node: node, dispatchers: dispatcher, replicationListen: replicationListen, zone: zone,
-        rowsMax: rowsMax, diskReserveBytes: diskReserve << 20, leaseMilliseconds: Int64(lease))
+        rowsMax: rowsMax, diskReserveBytes: diskReserve << 20)
     )
     try worker.run(until: stop)
   }

@@ -6,8 +6,9 @@ import NodeSupport
 
 struct WorkerCommands: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "worker", abstract: "Run a worker, look at the workers, or drain one.",
-    subcommands: [WorkerCommand.self, List.self, Drain.self], defaultSubcommand: WorkerCommand.self)
+    commandName: "worker", abstract: "Run a worker, look at the workers, drain one, or take one out.",
+    subcommands: [WorkerCommand.self, List.self, Drain.self, Remove.self],
+    defaultSubcommand: WorkerCommand.self)
 
   struct List: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -90,6 +91,37 @@ struct WorkerCommands: ParsableCommand {
         let names = left.map { "\($0.partition)" }.joined(separator: " ")
         return .percent((first! - left.count) * 100 / max(1, first!), "it has partitions \(names)")
       }
+    }
+  }
+
+  struct Remove: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Takes a worker that will never come back out of the cluster.",
+      discussion: """
+        Its name is never used again: who comes under it is refused. Refused itself as long as the worker is
+        alive, or a member of a partition: drain it first, or wait until the others have dropped it.
+
+          laris worker remove worker-3
+          laris worker remove worker-3 --undo
+        """)
+
+    @Argument(help: "The worker's name.")
+    var node: String
+
+    @Flag(help: "It may come back.")
+    var undo = false
+
+    @OptionGroup var cluster: ClusterOptions
+
+    func validate() throws { try validateNode(node, flag: "the worker") }
+
+    func run() throws {
+      let client = try cluster.client()
+      var request = Laris_Request()
+      request.removeWorker.node = node
+      request.removeWorker.undo = undo
+      try cluster.ask(request, by: client)
+      Terminal.print(undo ? "\(node) may come back" : "\(node) is not of this cluster any more")
     }
   }
 }

@@ -33,7 +33,26 @@ struct ControllerRunTests {
       controller = Controller(.init(replicas: replicas, initialWorkers: random.pick(1...count)))
     }
 
-    var living: [Controller.Worker] { workers.values.filter { alive.contains($0.node) } }
+    /// Who is alive and a member follows, unless its process is not the one that the group knows.
+    var living: [Controller.Worker] {
+      workers.values.filter { alive.contains($0.node) }.map { worker in
+        var worker = worker
+        for group in groups where group.members.contains(worker.node) {
+          if group.primary != worker.node || group.incarnation == worker.incarnation {
+            worker.inSync.insert(group.partition)
+          }
+        }
+        return worker
+      }
+    }
+
+    /// By how many primaries the workers differ that could take them from each other.
+    var imbalance: Int {
+      let leads = Dictionary(groups.compactMap(\.primary).map { ($0, 1) }, uniquingKeysWith: +)
+      return groups.flatMap { group in
+        group.secondaries.map { leads[group.primary!, default: 0] - leads[$0, default: 0] }
+      }.max() ?? 0
+    }
 
     /// Takes the controller's steps, as a configuration manager would. What must be true of them is checked.
     @discardableResult
@@ -55,7 +74,8 @@ struct ControllerRunTests {
           #expect(alive.isSuperset(of: record.members), "seed \(seed): \(step)")
           groups[number] = record
           count("placed")
-        case .ask(_, let proposal, let epoch, _):
+        case .ask(_, let proposal, let epoch, let why):
+          if why.hasPrefix("rebalanced") { checkBalancing(step, groups[number], seed) }
           guard groups[number].epoch == epoch else { continue }
           switch proposal {
           case .join(let node):
@@ -78,6 +98,24 @@ struct ControllerRunTests {
         }
       }
       return steps.count
+    }
+
+    /// Gently: no other switchover is under way, nothing is wrong with the group, and it evens something out.
+    private mutating func checkBalancing(_ step: Controller.Step, _ group: GroupRecord, _ seed: UInt64) {
+      count("rebalanced")
+      guard case .ask(_, .switchover(let target)?, _, _) = step else {
+        Issue.record("seed \(seed): \(step)")
+        return
+      }
+      let leads = Dictionary(groups.compactMap(\.primary).map { ($0, 1) }, uniquingKeysWith: +)
+      #expect(leads[group.primary!]! - leads[target, default: 0] > 1, "seed \(seed): \(step) \(leads)")
+      #expect(alive.isSuperset(of: group.members), "seed \(seed): \(group)")
+      #expect(!workers[target]!.isDraining && group.proposal == nil, "seed \(seed): \(group)")
+      let others = groups.filter { other in
+        if case .switchover? = other.proposal { return other.partition != group.partition }
+        return false
+      }
+      #expect(others.isEmpty, "seed \(seed): \(others)")
     }
 
     mutating func count(_ what: String) { counts[what, default: 0] += 1 }
@@ -170,9 +208,10 @@ struct ControllerRunTests {
         #expect(group.proposal == nil, "seed \(seed): \(group)")
         #expect(Set(group.members).isSubset(of: world.alive))
       }
+      #expect(world.imbalance <= 1, "seed \(seed): \(world.groups)")
       counts.merge(world.counts) { $0 + $1 }
     }
-    for what in ["placed", "restarted", "join", "switchover", "remove", "withdrawn", "left"] {
+    for what in ["placed", "restarted", "join", "switchover", "remove", "withdrawn", "left", "rebalanced"] {
       #expect(counts[what, default: 0] > 100, "\(what): \(counts), from seed \(first)")
     }
   }

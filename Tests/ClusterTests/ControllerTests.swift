@@ -249,4 +249,105 @@ struct ControllerTests {
     #expect(
       Self.asked(Self.steps([group], [alive[1]], replicas: 2, moves: [move])) == [], "only one is alive")
   }
+
+  // MARK: Balance and room
+
+  /// Three workers, replicas on all of them, all led by the first, which is as `w0` says.
+  private static func piledUp(
+    _ count: Int = 6, _ change: (inout [Controller.Worker]) -> Void = { _ in }
+  ) -> (groups: [GroupRecord], workers: [Controller.Worker]) {
+    let groups = (0..<count).map {
+      group(UInt16($0), epoch: 4, on: "w0", 1, with: ["w1", "w2"], isOpened: true)
+    }
+    var workers = (0..<3).map { worker("w\($0)") }
+    for place in workers.indices { workers[place].inSync = Set(groups.map(\.partition)) }
+    change(&workers)
+    return (groups, workers)
+  }
+
+  @Test func `primaries that have piled up are spread, one at a time, until the workers differ by one`()
+    throws
+  {
+    var (groups, workers) = Self.piledUp()
+    var controller = Controller(.init(replicas: 3, initialWorkers: 3))
+    var switched = 0
+    for second in 0..<120 {
+      let now = Int64(second) * 1_000
+      let steps = controller.steps(groups: groups, alive: workers, now: now)
+      if second < 30 { #expect(steps.isEmpty, "after \(second) s") }
+      #expect(steps.count <= 1)
+      guard case .ask(let partition, .switchover(let target)?, _, let why) = steps.first else { continue }
+      #expect(why.hasPrefix("rebalanced: w0 leads"), "\(why)")
+      switched += 1
+      let number = Int(partition.rawValue)
+      // It is asked for one while it takes.
+      groups[number].proposal = .switchover(target)
+      #expect(controller.steps(groups: groups, alive: workers, now: now + 500).isEmpty)
+      groups[number].proposal = nil
+      groups[number].primary = target
+      groups[number].secondaries = ["w0", "w1", "w2"].filter { $0 != target }
+      groups[number].epoch = groups[number].epoch.next
+    }
+    let leads = Dictionary(groups.map { ($0.primary!, 1) }, uniquingKeysWith: +)
+    #expect(leads == ["w0": 2, "w1": 2, "w2": 2] && switched == 4)
+  }
+
+  @Test func `a difference of one is left as it is`() {
+    let (groups, workers) = Self.piledUp(1)
+    #expect(Self.steps(groups, workers, replicas: 3, after: 60_000).isEmpty)
+  }
+
+  @Test(arguments: [
+    "a member does not follow", "a worker is away", "a worker is drained", "the disk is full",
+    "it is switched off",
+    "it moves", "a replica is missing",
+  ])
+  func `what is not at peace is not rebalanced`(_ what: String) {
+    var (groups, workers) = Self.piledUp(3) { workers in
+      switch what {
+      case "a member does not follow": workers[2].inSync = []
+      case "a worker is away": workers.remove(at: 2)
+      case "a worker is drained": workers[1].isDraining = true
+      case "the disk is full":
+        for place in 1...2 { workers[place].full = workers[place].inSync }
+      default: break
+      }
+    }
+    if what == "a replica is missing" {
+      for place in groups.indices { groups[place].secondaries.removeLast() }
+    }
+    let moves =
+      what == "it moves" ? groups.map { Move(partition: $0.partition, source: "w2", target: "w9") } : []
+    var controller = Controller(
+      .init(replicas: 3, initialWorkers: 3, restMilliseconds: what == "it is switched off" ? nil : 30_000))
+    for second in 0..<90 {
+      for step in controller.steps(groups: groups, alive: workers, moves: moves, now: Int64(second) * 1_000) {
+        guard case .ask(_, let proposal, _, let why) = step else { continue }
+        #expect(!why.hasPrefix("rebalanced"), "\(what): \(step)")
+        #expect(proposal != .switchover("w1") || what != "a worker is drained", "\(step)")
+      }
+    }
+  }
+
+  @Test func `a primary whose disk is full hands over to a secondary that has room, and not at once again`() {
+    let (groups, workers) = Self.piledUp(1) { workers in
+      workers[0].full = workers[0].inSync
+      workers[1].full = workers[1].inSync
+    }
+    #expect(Self.steps(groups, workers, replicas: 3, after: 29_000).isEmpty, "it has only just changed")
+    let steps = Self.steps(groups, workers, replicas: 3, after: 30_000)
+    #expect(Self.asked(steps) == [.switchover("w2")] && "\(steps)".contains("the disk of w0 is full"))
+    let nowhere = workers.map { worker in
+      var worker = worker
+      worker.full = worker.inSync
+      return worker
+    }
+    #expect(Self.steps(groups, nowhere, replicas: 3, after: 60_000).isEmpty)
+    let late = workers.map { worker in
+      var worker = worker
+      if worker.node == "w2" { worker.inSync = [] }
+      return worker
+    }
+    #expect(Self.steps(groups, late, replicas: 3, after: 60_000).isEmpty, "it does not follow")
+  }
 }

@@ -58,7 +58,7 @@ struct ConfigurationManagerContract: Sendable, CustomTestStringConvertible {
   static let record = ClusterRecord(
     id: "0190a6c2-0000-7000-8000-000000000001", name: "pasar malam 'é'", currency: "IDR", partitions: 6,
     replicas: 3, minReplicas: 2, initialWorkers: 3, reserveMilliseconds: 86_400_000, feeBasisPoints: 250,
-    requestWindowMilliseconds: 86_400_000, createdAt: 1_763_323_200_000)
+    requestWindowMilliseconds: 86_400_000, createdAt: 1_763_323_200_000, leaseMilliseconds: 500)
 
   static func group(
     _ partition: UInt16, _ epoch: UInt64, _ primary: String?, _ incarnation: UInt64,
@@ -255,6 +255,13 @@ struct ConfigurationManagerTests {
       record.proposal = proposal
       #expect(try store.group(partition) == record, "the epoch stays")
     }
+    // Why it is asked stands beside it, and goes with it.
+    #expect(
+      store.propose(.switchover("b"), why: "balance 'é'", to: partition, ifEpoch: Epoch(1), as: nil)
+        == .accepted)
+    #expect(try store.group(partition).proposalWhy == "balance 'é'")
+    #expect(store.propose(record.proposal, to: partition, ifEpoch: Epoch(1), as: nil) == .accepted)
+    #expect(try store.group(partition) == record)
     for wrong: UInt64 in [0, 2, 9] {
       #expect(store.propose(nil, to: partition, ifEpoch: Epoch(wrong), as: nil) == .refused(record))
     }
@@ -372,8 +379,8 @@ struct ConfigurationManagerTests {
     let store = try place.open()
     #expect(try store.plans() == Plans())
     let long = String(repeating: "é", count: 32)
-    for _ in 0..<2 { try store.setDraining(true, "worker-1") }
-    try store.setDraining(true, long)
+    for _ in 0..<2 { try store.setPlan(.draining, for: "worker-1") }
+    try store.setPlan(.draining, for: long)
     let (first, second) = (
       Move(partition: PartitionID(5), source: "a/\"", target: long),
       Move(partition: PartitionID(0), source: "b", target: "c")
@@ -384,8 +391,12 @@ struct ConfigurationManagerTests {
     #expect(
       try place.open().plans() == Plans(draining: ["worker-1", long], moves: [second, first]),
       "moves are by partition")
-    for _ in 0..<2 { try store.setDraining(false, "worker-1") }
+    for _ in 0..<2 { try store.setPlan(nil, for: "worker-1") }
     #expect(try store.setMove(nil, of: first.partition, insteadOf: first) == nil)
+    #expect(try place.open().plans() == Plans(draining: [long], moves: [second]))
+    for _ in 0..<2 { try store.setPlan(.removed, for: long) }
+    #expect(try place.open().plans() == Plans(removed: [long], moves: [second]))
+    try store.setPlan(.draining, for: long)
     #expect(try place.open().plans() == Plans(draining: [long], moves: [second]))
   }
 

@@ -141,17 +141,59 @@ struct EmbeddedStoreTests {
     for _ in 0..<2 {
       let store = try EmbeddedStore(path, exists: true)
       #expect(store.cluster.replicas == 1 && store.cluster.minReplicas == 1)
+      #expect(store.cluster.leaseMilliseconds == 160)
       #expect(
         try store.group(PartitionID(0))
           == ConfigurationManagerContract.group(0, 2, "a", 9, secondaries: ["b"], isOpened: true))
       #expect(try store.plans().draining.isSubset(of: ["b"]))
-      try store.setDraining(true, "b")
+      try store.setPlan(.draining, for: "b")
     }
     #expect(try EmbeddedStore(path, exists: true).plans() == Plans(draining: ["b"]))
   }
 
+  /// What the third version added.
+  private static let thirdVersion = """
+    ALTER TABLE cluster ADD COLUMN min_replicas INTEGER NOT NULL DEFAULT 1;
+    CREATE TABLE drains (node TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE moves (partition INTEGER PRIMARY KEY, source TEXT NOT NULL, target TEXT NOT NULL);
+    PRAGMA user_version = 3;
+    INSERT INTO drains VALUES ('b');
+    UPDATE groups SET proposal = 'join', proposal_node = 'c' WHERE partition = 0;
+    """
+
+  @Test func `a file of the third version gets the lease that its workers had`() throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/cluster.sqlite"
+    do {
+      try Database(path, mode: .readWrite).execute(
+        Self.firstVersion + Self.secondVersion + Self.thirdVersion)
+    }
+    for _ in 0..<2 {
+      let store = try EmbeddedStore(path, exists: true)
+      #expect(store.cluster.leaseMilliseconds == 160)
+      #expect(try store.plans() == Plans(draining: ["b"]))
+      #expect(
+        try store.group(PartitionID(0))
+          == ConfigurationManagerContract.group(
+            0, 2, "a", 9, secondaries: ["b"], isOpened: true, proposal: .join("c")))
+    }
+  }
+
   @Test(arguments: [
-    "INSERT INTO drains VALUES ('')", "INSERT INTO moves VALUES (6, 'a', 'b')",
+    "UPDATE cluster SET lease_milliseconds = 79", "UPDATE cluster SET lease_milliseconds = 60001",
+    "UPDATE cluster SET lease_milliseconds = 'long'",
+  ])
+  func `a lease that no program of ours writes is refused`(sql: String) throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/cluster.sqlite"
+    try EmbeddedStore.create(path, Self.record, exists: false)
+    do { try Database(path, mode: .readWrite).execute(sql) }
+    let error = #expect(throws: ConfigurationError.self) { _ = try EmbeddedStore(path, exists: true) }
+    #expect(error?.kind == .damaged)
+  }
+
+  @Test(arguments: [
+    "INSERT INTO drains VALUES ('', 0)", "INSERT INTO moves VALUES (6, 'a', 'b')",
     "INSERT INTO moves VALUES (-1, 'a', 'b')", "INSERT INTO moves VALUES (0, 'a', 'a')",
     "INSERT INTO moves VALUES (0, '', 'b')",
   ])
@@ -169,10 +211,10 @@ struct EmbeddedStoreTests {
     let folder = try TestFolder()
     let path = folder.path + "/cluster.sqlite"
     try EmbeddedStore.create(path, Self.record, exists: false)
-    do { try Database(path, mode: .readWrite).execute("PRAGMA user_version = 4") }
+    do { try Database(path, mode: .readWrite).execute("PRAGMA user_version = 5") }
     let error = #expect(throws: ConfigurationError.self) { _ = try EmbeddedStore(path, exists: true) }
     #expect(error?.kind == .tooNew)
-    #expect(error?.description == "\(path) has version 4 and this program knows 3; run a later one")
+    #expect(error?.description == "\(path) has version 5 and this program knows 4; run a later one")
   }
 
   @Test func `a file that another has locked is an unknown outcome, soon`() throws {

@@ -14,8 +14,19 @@ extension EndToEndTests {
       (["up", "--no-such-flag"], 64, "Unknown option '--no-such-flag'"),
       (["up", "--listen", "localhost"], 64, "should look like tcp://127.0.0.1:12120"),
       (["worker", "--data", "/tmp/x", "--node", "a b"], 64, "a node's name has 1 to 64"),
+      (["worker", "--data", "/tmp/x", "--node", "a", "--lease", "160"], 64, "Unknown option '--lease'"),
+      (["cluster", "init", "--data", "/tmp/x", "--lease", "79"], 64, "--lease must be 80 to 60000"),
+      (["dispatcher", "--data", "/tmp/x", "--rebalance-after", "-1"], 64, "--rebalance-after"),
+      (["cluster", "recover", "--data", "/no/such"], 64, "with --worker"),
+      (
+        ["cluster", "recover", "--data", "/no/such", "--worker", "/no/such"], 64, "is no worker's data folder"
+      ),
+      (["cluster", "recover", "--data", "/x", "--worker", "/x", "--restart", "a"], 64, "like 3=worker-2"),
+      (
+        ["partition", "restart-from", "3", "--node", "a", "--accept-loss", "2"], 64, "is not the partition 3"
+      ),
       (["worker", "--node", "a"], 64, "Missing expected argument '--data"),
-      (["dispatcher", "--data", "/no/such/folder"], 64, "the data folder /no/such/folder does not exist"),
+      (["dispatcher", "--data", "/no/such/folder"], 78, "the data folder /no/such/folder does not exist"),
       (["dispatcher", "--data", "/dev/null"], 64, "/dev/null is not a folder"),
       (["cluster", "init", "--data", "/proc/laris"], 1, "can't be made"),
       (["cluster", "init", "--data", "/tmp/x", "--currency", "rupiah"], 64, "three capital letters"),

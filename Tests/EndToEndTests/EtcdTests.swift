@@ -269,13 +269,13 @@ extension EndToEndTests {
     defer { etcd.end() }
     let at = ["--etcd", etcd.endpoints[0]]
     let none = try Run.program("laris", ["dispatcher", "--data", folder.path + "/d"] + at)
-    #expect(none.exit == 64 && none.errors.contains("laris cluster init"), "\(none.errors)")
+    #expect(none.exit == 78 && none.errors.contains("laris cluster init"), "\(none.errors)")
     #expect(try Run.program("laris", ["cluster", "init"] + at).exit == 0)
     let again = try Run.program("laris", ["cluster", "init"] + at)
     #expect(again.exit == 1 && again.errors.contains("already"), "\(again.errors)")
     // A folder of another cluster.
     #expect(try Run.program("laris", ["cluster", "init", "--data", folder.path + "/other"]).exit == 0)
     let other = try Run.program("laris", ["dispatcher", "--data", folder.path + "/other"] + at)
-    #expect(other.exit == 64 && other.errors.contains("is of cluster"), "\(other.errors)")
+    #expect(other.exit == 78 && other.errors.contains("is of cluster"), "\(other.errors)")
   }
 }

@@ -13,8 +13,11 @@ final class LoneDispatcher {
   let workers: String
   private(set) var cluster = ""
   private var process: Process?
+  private let options: [String]
 
-  init(replicas: Int, workers count: Int, partitions: Int) throws {
+  /// - Parameter options: further ones of `laris dispatcher`.
+  init(replicas: Int, workers count: Int, partitions: Int, options: [String] = []) throws {
+    self.options = options
     folder = try TestFolder()
     services = "tcp://127.0.0.1:\(try freePort())"
     workers = "tcp://127.0.0.1:\(try freePort())"
@@ -34,9 +37,10 @@ final class LoneDispatcher {
   func start() throws {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: try Programs.path("laris"))
-    process.arguments = [
-      "dispatcher", "--data", folder.path + "/dispatcher", "--listen", services, "--worker-listen", workers,
-    ]
+    process.arguments =
+      [
+        "dispatcher", "--data", folder.path + "/dispatcher", "--listen", services, "--worker-listen", workers,
+      ] + options
     let path = folder.path + "/dispatcher.log"
     if !FileManager.default.fileExists(atPath: path) {
       _ = FileManager.default.createFile(atPath: path, contents: nil)

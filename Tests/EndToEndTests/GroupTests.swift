@@ -33,6 +33,7 @@ extension EndToEndTests {
     }
     for worker in workers {
       #expect(worker.assignment.replicas == 3 && worker.assignment.minReplicas == 2)
+      #expect(worker.assignment.leaseMilliseconds == 160 && worker.assignment.currency == "IDR")
       #expect(worker.assignment.partitions.allSatisfy { $0.epoch == 1 && $0.mayCreate })
       for peer in worker.assignment.peers {
         #expect(peer.node != worker.node && peer.alive && peer.incarnation == 1)

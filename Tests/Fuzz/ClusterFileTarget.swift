@@ -57,7 +57,7 @@ enum ClusterFiles {
       _ = store?.change(GroupChange(group, why: "seed", by: "seed", at: 1), as: nil)
       try store?.markOpened(group.partition)
     }
-    try store?.setDraining(true, "worker-2")
+    try store?.setPlan(.draining, for: "worker-2")
     let move = Move(partition: PartitionID(1), source: "worker-1", target: "worker-3")
     _ = try store?.setMove(move, of: move.partition, insteadOf: nil)
     store = nil

@@ -15,21 +15,25 @@ struct EpochTarget: FuzzTarget {
   let about = "a partition's epoch file: EpochFile"
 
   func seeds(_ random: inout SplitMix64) throws -> [[UInt8]] {
-    ["1\n", "18446744073709551615\n", "0", "42\n\n", ""].map { Array($0.utf8) }
+    [
+      "1\n", "18446744073709551615\n", "0", "42\n\n", "",
+      "7\n{\"primary\":\"worker-1\",\"secondaries\":[\"worker-2\"]}\n",
+    ].map { Array($0.utf8) }
   }
 
   func run(_ bytes: UnsafeRawBufferPointer) throws -> String {
     let path = try ScratchFolder.fresh("epoch") + "/epoch"
     try ScratchFolder.write(bytes, to: path)
     do {
-      let epoch = try EpochFile.read(path)
+      let accepted = try EpochFile.read(path)
       // Only what it writes, or the same without the newline: a number that is cut is another number.
       let text = String(decoding: bytes, as: UTF8.self)
-      try require(
-        UInt64(text.hasSuffix("\n") ? text.dropLast() : text[...]) == epoch.rawValue, "read \(epoch)")
-      try EpochFile.write(epoch, to: path)
-      try require(try EpochFile.read(path) == epoch, "an epoch changes on its way")
-      return "ok \(size(epoch.rawValue))"
+      let first = text.split(separator: "\n", omittingEmptySubsequences: false).first
+      try require(first.flatMap { UInt64($0) } == accepted.epoch.rawValue, "read \(accepted.epoch)")
+      try require(Set(accepted.members).count == accepted.members.count, "read \(accepted.members)")
+      try EpochFile.write(accepted, to: path)
+      try require(try EpochFile.read(path) == accepted, "an epoch changes on its way")
+      return "ok \(size(accepted.epoch.rawValue)) \(size(UInt64(accepted.members.count)))"
     } catch let finding as Finding {
       throw finding
     } catch {

@@ -256,22 +256,43 @@ extension RefusalTests {
 struct EpochFileTests {
   @Test func `without a file the epoch is 0`() throws {
     let folder = try TestFolder()
-    #expect(try EpochFile.read(folder.path + "/epoch") == Epoch(0))
+    #expect(try EpochFile.read(folder.path + "/epoch") == AcceptedEpoch(Epoch(0)))
   }
 
   @Test(arguments: [0, 1, 41, 1 << 63, .max] as [UInt64])
   func `what was written is read, and replaced by the next`(_ epoch: UInt64) throws {
     let folder = try TestFolder()
     let path = folder.path + "/epoch"
-    try EpochFile.write(Epoch(epoch), to: path)
-    #expect(try EpochFile.read(path) == Epoch(epoch))
+    try EpochFile.write(AcceptedEpoch(Epoch(epoch)), to: path)
+    #expect(try EpochFile.read(path) == AcceptedEpoch(Epoch(epoch)))
     #expect(try String(contentsOfFile: path, encoding: .utf8) == "\(epoch)\n")
-    try EpochFile.write(Epoch(7), to: path)
-    #expect(try EpochFile.read(path) == Epoch(7))
+    let names = ["worker-1", "é \"\n", String(repeating: "\u{1}", count: 64)]
+    let accepted = try #require(
+      AcceptedEpoch(Epoch(7), primary: names[1], secondaries: [names[0], names[2]]))
+    try EpochFile.write(accepted, to: path)
+    #expect(try EpochFile.read(path) == accepted)
+    try EpochFile.write(AcceptedEpoch(Epoch(8)), to: path)
+    #expect(try EpochFile.read(path) == AcceptedEpoch(Epoch(8)))
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["epoch"])
   }
 
-  @Test(arguments: ["", "\n", "seven", "-1", "18446744073709551616", "1 2", "0x10"])
+  @Test func `the largest group there can be fits`() throws {
+    let folder = try TestFolder()
+    let path = folder.path + "/epoch"
+    let names = (0..<GroupRecord.membersMax).map { number in
+      String(repeating: "\u{1}", count: 61) + String(1_000 + number).dropFirst()
+    }
+    let accepted = try #require(
+      AcceptedEpoch(Epoch(7), primary: names[0], secondaries: Array(names.dropFirst())))
+    try EpochFile.write(accepted, to: path)
+    #expect(try EpochFile.read(path) == accepted)
+  }
+
+  @Test(arguments: [
+    "", "\n", "seven", "-1", "18446744073709551616", "1 2", "0x10", "7\n7", "7\n{}",
+    "7\n{\"primary\":\"\",\"secondaries\":[]}", "7\n{\"primary\":\"a\",\"secondaries\":[\"a\"]}",
+    "0\n{\"primary\":\"a\",\"secondaries\":[]}", "7\n{\"primary\":\"a\",\"secondaries\":[]}\n\n8",
+  ])
   func `what is no epoch is refused, with what is there`(_ text: String) throws {
     let folder = try TestFolder()
     let path = folder.path + "/epoch"
@@ -286,7 +307,7 @@ struct EpochFileTests {
   @Test func `a folder that is not there is an error that names it`() throws {
     let folder = try TestFolder()
     let path = folder.path + "/no/epoch"
-    let error = #expect(throws: FileError.self) { try EpochFile.write(Epoch(1), to: path) }
+    let error = #expect(throws: FileError.self) { try EpochFile.write(AcceptedEpoch(Epoch(1)), to: path) }
     #expect(error?.description.contains(path) == true)
   }
 }

@@ -102,9 +102,9 @@ indirect enum Field {
   }
 
   private static func unknown(_ values: inout RandomValues, depth: Int) -> Field {
-    // 13 to 31 and beyond 53 are nobody's; 1 to 12 are somebody's, but not as fixed numbers or groups.
-    let free = UInt32(values.random.pick([13, 31, 54, 1_000, 0x1FFF_FFFF]))
-    let taken = UInt32(values.random.pick(1...53))
+    // 13 to 31 and beyond 55 are nobody's; 1 to 12 are somebody's, but not as fixed numbers or groups.
+    let free = UInt32(values.random.pick([13, 31, 56, 1_000, 0x1FFF_FFFF]))
+    let taken = UInt32(values.random.pick(1...55))
     switch values.random.pick(0...5) {
     case 0: return .varint(free, values.unsigned())
     case 1: return .fixed64(values.random.chance(50) ? free : taken, values.random.next())

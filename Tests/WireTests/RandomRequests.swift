@@ -270,7 +270,9 @@ extension Meant {
     }
     func fits(_ texts: [(String, Int)]) -> Bool { texts.allSatisfy { $0.0.utf8.count <= $0.1 } }
     switch message.command {
-    case nil, .getStatus, .getGroupHistory, .switchPrimary, .moveReplica, .drainWorker: return nil
+    case nil, .getStatus, .getGroupHistory, .switchPrimary, .moveReplica, .drainWorker, .removeWorker,
+      .restartGroup:
+      return nil
     case .auditPartition(let it):
       body = .audit
       partition = it.partition

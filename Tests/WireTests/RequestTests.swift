@@ -218,6 +218,8 @@ struct RequestTests {
       .switchPrimary(.with { ($0.partition, $0.to) = (3, "worker-2") }),
       .moveReplica(.with { ($0.from, $0.to) = ("worker-1", "worker-2") }),
       .drainWorker(.with { $0.node = "worker-1" }),
+      .removeWorker(.with { $0.node = "worker-1" }),
+      .restartGroup(.with { $0.node = "worker-1" }),
     ]
     for command in commands {
       var message = Laris_Request()
