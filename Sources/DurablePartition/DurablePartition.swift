@@ -185,7 +185,7 @@ package struct DurablePartition: ~Copyable {
     let state = try reader.state()
     return PartitionCore(
       partition: setup.partition, terms: setup.terms, windowMilliseconds: setup.windowMilliseconds,
-      applied: state.applied, time: state.time, ordersPlaced: state.ordersPlaced,
+      applied: state.applied, time: state.time, ordersPlaced: state.ordersPlaced, digest: state.digest,
       horizon: try reader.requestHorizon(), rowsExpected: setup.rowsExpected)
   }
 
