@@ -40,16 +40,19 @@ package struct Controller: Sendable {
     package var isDraining: Bool
     /// Partitions of which its folder has data.
     package var holds: Set<PartitionID>
+    /// Partitions in which it has stopped until it is started again.
+    package var halted: Set<PartitionID>
 
     package init(
       node: String, incarnation: Incarnation, zone: String? = nil, isDraining: Bool = false,
-      holds: Set<PartitionID> = []
+      holds: Set<PartitionID> = [], halted: Set<PartitionID> = []
     ) {
       self.node = node
       self.incarnation = incarnation
       self.zone = zone
       self.isDraining = isDraining
       self.holds = holds
+      self.halted = halted
     }
   }
 
@@ -164,6 +167,7 @@ package struct Controller: Sendable {
     case .join(let node):
       if group.members.contains(node) { return "\(node) has joined" }
       guard let worker = crew[node] else { return "\(node) is away" }
+      if worker.halted.contains(group.partition) { return "\(node) has stopped there" }
       return worker.isDraining ? "\(node) is being drained" : nil
     case .switchover(let node):
       if group.primary == node { return "\(node) is the primary" }

@@ -192,7 +192,10 @@ final class WorkerRegistry {
         node: $0.beacon.node, incarnation: Incarnation($0.beacon.incarnation),
         zone: $0.beacon.zone.isEmpty ? nil : $0.beacon.zone,
         isDraining: plans.draining.contains($0.beacon.node),
-        holds: Set($0.beacon.partitions.compactMap { UInt16(exactly: $0.partition).map(PartitionID.init) }))
+        holds: Set($0.beacon.partitions.compactMap { UInt16(exactly: $0.partition).map(PartitionID.init) }),
+        halted: Set(
+          $0.beacon.partitions.filter { $0.digestsDiffered > 0 }
+            .compactMap { UInt16(exactly: $0.partition).map(PartitionID.init) }))
     }
     let isController = isController(now: now)
     for move in plans.moves where isController && move.isDone(in: groups[Int(move.partition.rawValue)]) {
@@ -368,6 +371,13 @@ final class WorkerRegistry {
         row.note = beacon.note.isEmpty && !beacon.active ? beacon.activity : beacon.note
         row.joinedPercent = UInt32(min(100, beacon.joinedPercent))
       }
+      for worker in workers.values.sorted(by: { $0.beacon.node < $1.beacon.node })
+      where isAlive(worker, now: now) {
+        guard let beacon = worker.beacon.partitions.first(where: { $0.partition == row.partition }),
+          beacon.digestsDiffered > 0
+        else { continue }
+        row.note += "\(row.note.isEmpty ? "" : "; ")\(worker.beacon.node): \(beacon.note)"
+      }
       row.asked = group.proposal.map { "\($0)" } ?? ""
       row.members = group.concerned.map { member($0, of: group, isActive: row.active, now: now) }
       row.inSync = UInt32(row.members.count(where: \.inSync))
@@ -396,6 +406,8 @@ final class WorkerRegistry {
     row.last = max(beacon.last, beacon.committed)
     row.committed = beacon.committed
     row.activity = beacon.activity
+    row.digestsCompared = beacon.digestsCompared
+    row.digestsDiffered = beacon.digestsDiffered
     row.inSync =
       group.primary == node
       ? isActive

@@ -101,6 +101,11 @@ public nonisolated struct Laris_PartitionBeacon: Sendable {
   /// Of a primary that a learner joins: how much of the log the learner has, 0 to 100.
   public var joinedPercent: UInt64 = 0
 
+  /// As in MemberStatus.
+  public var digestsCompared: UInt64 = 0
+
+  public var digestsDiffered: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -564,7 +569,7 @@ nonisolated extension Laris_Beacon: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PartitionBeacon"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{1}committed\0\u{1}checkpointed\0\u{1}orders\0\u{3}replay_bytes\0\u{1}active\0\u{1}note\0\u{1}role\0\u{1}activity\0\u{1}last\0\u{3}joined_percent\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{1}committed\0\u{1}checkpointed\0\u{1}orders\0\u{3}replay_bytes\0\u{1}active\0\u{1}note\0\u{1}role\0\u{1}activity\0\u{1}last\0\u{3}joined_percent\0\u{4}\u{3}digests_compared\0\u{3}digests_differed\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -584,6 +589,8 @@ nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobu
       case 10: try { try decoder.decodeSingularStringField(value: &self.activity) }()
       case 11: try { try decoder.decodeSingularUInt64Field(value: &self.last) }()
       case 12: try { try decoder.decodeSingularUInt64Field(value: &self.joinedPercent) }()
+      case 15: try { try decoder.decodeSingularUInt64Field(value: &self.digestsCompared) }()
+      case 16: try { try decoder.decodeSingularUInt64Field(value: &self.digestsDiffered) }()
       default: break
       }
     }
@@ -626,6 +633,12 @@ nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobu
     if self.joinedPercent != 0 {
       try visitor.visitSingularUInt64Field(value: self.joinedPercent, fieldNumber: 12)
     }
+    if self.digestsCompared != 0 {
+      try visitor.visitSingularUInt64Field(value: self.digestsCompared, fieldNumber: 15)
+    }
+    if self.digestsDiffered != 0 {
+      try visitor.visitSingularUInt64Field(value: self.digestsDiffered, fieldNumber: 16)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -642,6 +655,8 @@ nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobu
     if lhs.activity != rhs.activity {return false}
     if lhs.last != rhs.last {return false}
     if lhs.joinedPercent != rhs.joinedPercent {return false}
+    if lhs.digestsCompared != rhs.digestsCompared {return false}
+    if lhs.digestsDiffered != rhs.digestsDiffered {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -201,6 +201,8 @@ package final class WorkerNode {
       row.role = status.role
       row.activity = status.activity
       row.last = status.last
+      row.digestsCompared = status.digestsCompared
+      row.digestsDiffered = status.digestsDiffered
       return row
     }
     // What it has on disk and was not told to serve: it may join again with little to catch up.
