@@ -81,7 +81,7 @@ STAGES = {
         ],
         "waits; hello, beacons": [
             "WorkerNode/PartitionNode.swift:\\.(serve|sayHello|lookForRoom|checkpoint)\\(",
-            "WorkerNode/DispatcherLink.swift:\\.wait\\(", "WorkerNode/WorkerNode.swift",
+            "WorkerNode/WorkerNode.swift",
         ],
         "checkpoint: copies rows": [
             "Marketplace/RowTable.swift:\\.(freeze|copyFrozen|takeFrozen)\\(",
@@ -89,8 +89,8 @@ STAGES = {
             "WorkerCore/AnsweredRequests.swift:\\.(copyFrozen|takeFrozen|written|copy)\\(",
         ],
         "checkpoint: orders to SQLite": [
-            "PartitionStore/PartitionWriter.swift:\\.write\\((_: )?Marketplace.Order",
-            "PartitionStore/Spelling.swift",
+            "PartitionStore/OrderWriter.swift",
+            "PartitionStore/Spelling.swift", "PartitionStore/NumbersText.swift",
         ],
         "checkpoint: SKUs to SQLite": [
             "PartitionStore/PartitionWriter.swift:\\.write\\(Marketplace.SKU\\)",
@@ -113,7 +113,7 @@ STAGES = {
 REST = "everything else"
 REST_SHARE_MAX = 0.03
 # Of an order: instructions and allocations, about a tenth above what docs/SPEED.md has.
-MOST = {"dispatcher": (12_700, 2.6), "worker": (54_000, 13.0)}
+MOST = {"dispatcher": (12_700, 2.8), "worker": (33_100, 4.7)}
 # Where a call of these is, is no place of its own: who called it is.
 OWNERS = {"Bytes", "SQLite", "ZeroMQ", "LZ4"}
 

@@ -27,6 +27,9 @@ final class Batch {
   /// The earliest of those that are not answered.
   var deadline = Int64.max
   var sentAt: Int64 = 0
+  /// In which it was sent last, and how often it was sent in it.
+  private(set) var epoch = Epoch(0)
+  private(set) var copies = 0
 
   init(_ header: BatchHeader) {
     number = header.number
@@ -51,6 +54,8 @@ final class Batch {
   /// Makes the frame ready to be sent now, for the first time or again: what the caller has
   /// given up gets a deadline of 0, so that it is not begun any more.
   func seal(epoch: Epoch, after: UInt64, now: Int64) {
+    copies = epoch == self.epoch ? copies + 1 : 1
+    self.epoch = epoch
     BatchHeader.setCount(items.count, in: &frame)
     BatchHeader.set(epoch, after: after, in: &frame)
     for item in items {

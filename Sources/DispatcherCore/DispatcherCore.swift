@@ -346,7 +346,10 @@ package struct DispatcherCore: ~Copyable {
     for _ in 0..<count {
       let answer = try AnswerItem(&items)
       let index = Int(answer.index)
-      guard index < batch.items.count, !batch.items[index].isSettled else {
+      // What an earlier primary did not execute, the one that has it now may: that one's word counts.
+      let isFinal = Outcome(rawValue: answer.outcome)?.isFinal ?? false
+      guard index < batch.items.count, !batch.items[index].isSettled, isFinal || header.epoch >= batch.epoch
+      else {
         counters.dropped += 1
         continue
       }
@@ -358,8 +361,13 @@ package struct DispatcherCore: ~Copyable {
         continue
       }
       batch.items[index].isAnswered = true
-      self.count(answer.outcome)
-      reply(answer.reply, to: item.message, index: item.index)
+      if !isFinal, batch.copies > 1 {
+        // One of the copies was not executed; of the others nobody knows.
+        refuse(.noAnswerInTime, item.id, item.message, item.index)
+      } else {
+        self.count(answer.outcome)
+        reply(answer.reply, to: item.message, index: item.index)
+      }
     }
     guard batch.settled == batch.items.count else { return }
     if isAudit {

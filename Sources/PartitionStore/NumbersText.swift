@@ -4,25 +4,14 @@ struct NumbersText {
 
   mutating func append(_ number: Int64) {
     if bytes.count > 1 { bytes.append(UInt8(ascii: ",")) }
-    Self.append(number, to: &bytes)
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: DecimalWriter.numberBytesMax) { room in
+      var digits = DecimalWriter(room)
+      digits.append(number)
+      bytes.append(contentsOf: digits.written)
+    }
   }
 
   func text() -> String { String(decoding: bytes + [UInt8(ascii: "]")], as: UTF8.self) }
-
-  static func append(_ number: Int64, to text: inout [UInt8]) {
-    if number < 0 { text.append(UInt8(ascii: "-")) }
-    var rest = number.magnitude
-    // From the last digit to the first; UInt64 has 20 at most.
-    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
-      var first = digits.count
-      repeat {
-        first -= 1
-        digits[first] = UInt8(ascii: "0") + UInt8(rest % 10)
-        rest /= 10
-      } while rest > 0
-      for place in first..<digits.count { text.append(digits[place]) }
-    }
-  }
 
   /// - Returns: nil where the text is none of ours.
   static func read(_ text: String) -> [Int64]? {
@@ -56,5 +45,40 @@ struct NumbersText {
     guard let number = end() else { return nil }
     numbers.append(number)
     return numbers
+  }
+}
+
+/// Text and whole numbers in decimal, into room that somebody else has.
+struct DecimalWriter {
+  /// A sign and 19 digits.
+  static let numberBytesMax = 20
+  private let room: UnsafeMutableBufferPointer<UInt8>
+  private var count = 0
+
+  init(_ room: UnsafeMutableBufferPointer<UInt8>) { self.room = room }
+
+  var written: UnsafeBufferPointer<UInt8> { UnsafeBufferPointer(rebasing: room[..<count]) }
+
+  mutating func append(_ character: Unicode.Scalar) {
+    room[count] = UInt8(ascii: character)
+    count += 1
+  }
+
+  mutating func append(_ number: Int64) {
+    if number < 0 { append("-") }
+    var rest = number.magnitude
+    var end = count + 1
+    while rest >= 10 {
+      rest /= 10
+      end += 1
+    }
+    count = end
+    rest = number.magnitude
+    // From the last digit to the first.
+    repeat {
+      end -= 1
+      room[end] = UInt8(ascii: "0") + UInt8(rest % 10)
+      rest /= 10
+    } while rest > 0
   }
 }

@@ -21,6 +21,7 @@ package struct StoreState: Equatable, Sendable {
 package struct PartitionWriter: ~Copyable {
   private let database: Database
   private let statements: Statements
+  private let orders: OrderWriter
   private let pages: RequestPageWriter
   private let reservations: ReservationWriter
   /// Entries up to here survive a power loss in SQLite alone, so their log may go.
@@ -53,10 +54,12 @@ package struct PartitionWriter: ~Copyable {
     // What was moved need not be written again by the next start.
     if isMoved { try database.truncateWAL() }
     let statements = try Statements(database)
+    let orders = try OrderWriter(database)
     let pages = try RequestPageWriter(database)
     let reservations = try ReservationWriter(database)
     durable = isMoved ? state.applied : .zero
     self.statements = statements
+    self.orders = orders
     self.pages = pages
     self.reservations = reservations
     self.database = database
@@ -124,17 +127,12 @@ package struct PartitionWriter: ~Copyable {
   }
 
   private struct Statements: ~Copyable {
-    let meta, shop, sku, newOrder, order, payment, account, transfer: Statement
+    let meta, shop, sku, payment, account, transfer: Statement
 
     init(_ database: borrowing Database) throws {
       let meta = try database.prepare("UPDATE meta SET value = ?2 WHERE key = ?1")
       let shop = try database.prepare("INSERT OR REPLACE INTO shops VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")
       let sku = try database.prepare("INSERT OR REPLACE INTO skus VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)")
-      let orderValues =
-        "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)"
-      // Replacing costs a third more, also where there is nothing to replace.
-      let newOrder = try database.prepare("INSERT INTO orders VALUES \(orderValues)")
-      let order = try database.prepare("INSERT OR REPLACE INTO orders VALUES \(orderValues)")
       let payment = try database.prepare(
         "INSERT OR REPLACE INTO payments VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)")
       let account = try database.prepare("INSERT OR REPLACE INTO accounts VALUES (?1,?2,?3)")
@@ -143,8 +141,6 @@ package struct PartitionWriter: ~Copyable {
       self.meta = meta
       self.shop = shop
       self.sku = sku
-      self.newOrder = newOrder
-      self.order = order
       self.payment = payment
       self.account = account
       self.transfer = transfer
@@ -161,19 +157,7 @@ package struct PartitionWriter: ~Copyable {
       for place in Self.inOrder(checkpoint.skus, by: { SKUOrder(shop: $0.shop, sku: $0.sku) }) {
         try write(checkpoint.skus[place])
       }
-      var waiting: [Reservations.Item] = []
-      for place in Self.inOrder(checkpoint.orders, by: { $0.id.sequenceNumber }) {
-        let order = checkpoint.orders[place]
-        // An order is known by the entry that placed it.
-        guard order.id.sequenceNumber > held.rawValue else {
-          try write(order, by: statements.order)
-          continue
-        }
-        try write(order, by: statements.newOrder)
-        if order.state == .placed {
-          waiting.append(.init(at: order.expiresAt, sequenceNumber: order.id.sequenceNumber))
-        }
-      }
+      let waiting = try orders.write(checkpoint.orders, after: held)
       try reservations.forget(before: checkpoint.forgetReservationsBefore)
       try reservations.write(waiting)
       for payment in checkpoint.payments { try write(payment) }
@@ -237,34 +221,6 @@ package struct PartitionWriter: ~Copyable {
     statements.sku.bind(8, sku.writtenOff)
     statements.sku.bind(9, sku.given)
     try statements.sku.run()
-  }
-
-  private func write(_ order: Order, by statement: borrowing Statement) throws(SQLiteError) {
-    statement.bind(1, order.id.sequenceNumber)
-    statement.bind(2, high: order.id.high, low: order.id.low)
-    statement.bind(3, order.shop)
-    statement.bind(4, order.buyer)
-    statement.bind(5, order.channel)
-    statement.bind(6, order.reference)
-    statement.bind(7, order.state.spelling)
-    statement.bind(8, LinesText.write(order.lines))
-    statement.bind(9, order.goods)
-    statement.bind(10, order.shippingFee)
-    statement.bind(11, order.total)
-    statement.bind(12, order.received)
-    statement.bind(13, order.held)
-    statement.bind(14, order.refunded)
-    statement.bind(15, order.released)
-    statement.bind(16, order.fee)
-    statement.bind(17, order.placedAt)
-    statement.bind(18, order.expiresAt)
-    statement.bind(19, order.paidAt)
-    statement.bind(20, order.shippedAt)
-    statement.bind(21, order.deliveredAt)
-    statement.bind(22, order.endedAt)
-    statement.bind(23, order.state == .cancelled ? order.cancelledBy.spelling : "")
-    statement.bind(24, order.cancelReason)
-    try statement.run()
   }
 
   private func write(_ payment: Payment) throws(SQLiteError) {

@@ -84,22 +84,27 @@ extension Settlement: Spelt, CaseIterable {
 /// An order's lines, `[[sku, quantity, unit price], …]`: one row an order, and SQLite's JSON
 /// functions show them as rows. Ids are written signed, as in every INTEGER column.
 enum LinesText {
-  static func write(_ lines: [OrderLine]) -> String {
-    var text: [UInt8] = []
-    text.reserveCapacity(lines.count * 24 + 2)
-    text.append(UInt8(ascii: "["))
-    for (index, line) in lines.enumerated() {
-      if index > 0 { text.append(UInt8(ascii: ",")) }
-      text.append(UInt8(ascii: "["))
-      NumbersText.append(Int64(bitPattern: line.sku), to: &text)
-      text.append(UInt8(ascii: ","))
-      NumbersText.append(Int64(line.quantity), to: &text)
-      text.append(UInt8(ascii: ","))
-      NumbersText.append(line.unitPrice, to: &text)
-      text.append(UInt8(ascii: "]"))
+  /// Of a line: three numbers, brackets and commas.
+  private static let lineBytesMax = 3 * DecimalWriter.numberBytesMax + 5
+
+  /// Hands over the text of lines.
+  static func withText(of lines: [OrderLine], _ body: (UnsafeRawBufferPointer) -> Void) {
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: lines.count * lineBytesMax + 2) { room in
+      var text = DecimalWriter(room)
+      text.append("[")
+      for (index, line) in lines.enumerated() {
+        if index > 0 { text.append(",") }
+        text.append("[")
+        text.append(Int64(bitPattern: line.sku))
+        text.append(",")
+        text.append(Int64(line.quantity))
+        text.append(",")
+        text.append(line.unitPrice)
+        text.append("]")
+      }
+      text.append("]")
+      body(UnsafeRawBufferPointer(text.written))
     }
-    text.append(UInt8(ascii: "]"))
-    return String(decoding: text, as: UTF8.self)
   }
 
   /// - Returns: nil where the text is none of ours.

@@ -38,12 +38,14 @@ extension Replica {
       if isPresent {
         change = nil
         changeAgainAt = self.now + settings.readMilliseconds
-        // Not made, and never will be: what it was of need not be waited for.
-        if record.epoch == epoch {
+        // Not made, and never will be: what it was of need not be waited for. Unless it was asked for before
+        // in this epoch, and nobody knows of that.
+        if record.epoch == epoch, !hasDoubt {
           for place in peers.indices where !peers[place].isMember {
             peers[place].isPromoting = false
             peers[place].isPromotionAsked = false
           }
+          updateLearner()
         }
       }
       learn(record, isRead: true)
@@ -66,6 +68,7 @@ extension Replica {
       }
       // Nothing else is done before it was looked at.
       change?.isInDoubt = true
+      hasDoubt = true
       read()
     }
     settle()
@@ -129,6 +132,7 @@ extension Replica {
     let before = configuration
     configuration = record
     change = nil
+    hasDoubt = false
     changeAgainAt = now
     drainingSince = nil
     isHandoverAsked = false
@@ -226,7 +230,9 @@ extension Replica {
 
   /// Rules 7 and 8: a member proposes itself, with all others but the old primary.
   mutating func takeOver(_ why: String) {
-    guard change == nil, adopting == nil, now >= changeAgainAt, let configuration, isEligible else { return }
+    guard change == nil, adopting == nil, now >= changeAgainAt, let configuration,
+      isEligible || mutation.contains(.damagedIsEligible)
+    else { return }
     note(.rule7TookOver)
     var record = configuration
     record.epoch = epoch.next

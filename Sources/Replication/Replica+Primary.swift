@@ -63,7 +63,10 @@ extension Replica {
     var wanted: String?
     if case .join(let node) = configuration.proposal, !configuration.members.contains(node) { wanted = node }
     // One that was asked to be promoted stays required until the epoch moves on.
+    let count = peers.count
     peers.removeAll { !$0.isMember && $0.node != wanted && !$0.isPromotionAsked }
+    // One that was waited for may be gone.
+    if peers.count < count { advanceCommitPoint() }
     if let wanted, !peers.contains(where: { $0.node == wanted }) {
       peers.append(Peer(node: wanted, isMember: false, now: now))
     }
@@ -303,6 +306,10 @@ extension Replica {
       // It may come true yet; a new epoch settles that it does not.
       return renew(configuration, "a switchover was given up")
     }
+    if peers.contains(where: { $0.isPromotionAsked && $0.node != configuration.learner }) {
+      // As above: nobody wants it any more, and it is required as long as it may come true.
+      return renew(configuration, "a promotion was given up")
+    }
     promote(configuration)
     guard change == nil else { return }
     switch configuration.proposal {
@@ -357,7 +364,9 @@ extension Replica {
 
   /// Rule 11: log in pieces, then live, then the decision, then the change.
   private mutating func promote(_ configuration: GroupRecord) {
-    guard let place = peers.firstIndex(where: { !$0.isMember }) else { return }
+    guard let place = peers.firstIndex(where: { !$0.isMember && $0.node == configuration.learner }) else {
+      return
+    }
     if mutation.contains(.promoteWithoutAck) {
       guard peers[place].leaseUntil > now, peers[place].cursor != nil else { return }
       return proposePromotion(place, configuration)

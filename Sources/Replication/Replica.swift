@@ -57,6 +57,8 @@ package struct Replica: Sendable {
   /// A change of the configuration that was asked for.
   var change: Change?
   var changeAgainAt: Int64 = .min
+  /// A change that was asked for in this epoch may come true yet.
+  var hasDoubt = false
   // Of a secondary or learner.
   var grace: Grace
   /// The last beacon of an epoch that a ``BeaconDesk`` has answered.

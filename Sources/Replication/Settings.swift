@@ -29,7 +29,7 @@ extension Replica {
     package var pinMilliseconds: Int64 = 60_000
     /// Blocks above the commit point, and on their way to one member.
     package var windowBlocks = 64
-    package var learnerWindowBlocks = 16
+    package var learnerWindowBlocks = 32
     /// How far a block's time may be ahead of a secondary's clock.
     package var clockAheadMilliseconds: Int64 = 2_000
     /// Digests are compared after so many blocks.

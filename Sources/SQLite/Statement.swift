@@ -9,7 +9,7 @@ package struct Statement: ~Copyable {
   /// What was bound as text or blob since the last reset. SQLite would allocate for each value that it copies,
   /// and it does so for every row.
   private struct Copies {
-    static let room = 2_048
+    static let room = 8_192
     let bytes = UnsafeMutableRawPointer.allocate(byteCount: room, alignment: 1)
     var count = 0
 
@@ -47,13 +47,14 @@ package struct Statement: ~Copyable {
   }
   package func bind(_ index: Int32, _ value: String) {
     var value = value
-    value.withUTF8 { utf8 in
-      let bytes = UnsafeRawBufferPointer(utf8)
-      let copy = copies.pointee.add(bytes)
-      // An empty string may have no address, but there is always room for it; NULL would bind NULL.
-      let text = (copy.map { UnsafeRawPointer($0) } ?? bytes.baseAddress)?.assumingMemoryBound(to: CChar.self)
-      sqlite3_bind_text(handle, index, text, Int32(bytes.count), copy == nil ? Self.transient : nil)
-    }
+    value.withUTF8 { bind(index, text: UnsafeRawBufferPointer($0)) }
+  }
+  /// UTF-8.
+  package func bind(_ index: Int32, text bytes: UnsafeRawBufferPointer) {
+    let copy = copies.pointee.add(bytes)
+    // An empty string may have no address, but there is always room for it; NULL would bind NULL.
+    let text = (copy.map { UnsafeRawPointer($0) } ?? bytes.baseAddress)?.assumingMemoryBound(to: CChar.self)
+    sqlite3_bind_text(handle, index, text, Int32(bytes.count), copy == nil ? Self.transient : nil)
   }
   package func bind(_ index: Int32, blob value: UnsafeRawBufferPointer) {
     if value.count == 0 {

@@ -617,6 +617,35 @@ struct ResendTests {
     #expect(world.counters.dropped == 1)
   }
 
+  @Test func `what an earlier primary did not execute is for the present one to answer`() throws {
+    let (world, sent) = try Self.threeInFlight()
+    world.hello(1, epoch: 2, incarnation: 2, credit: 3)
+    let again = try world.dispatch()
+    try world.receive(world.refusal(of: sent[0], .diskFull))
+    #expect(try world.codes() == [])
+    #expect(world.counters.dropped == 1)
+    try world.answer(again[0])
+    #expect(try world.codes() == [0])
+    // Its own refusal speaks for all that were sent before.
+    try world.receive(world.refusal(of: again[1], .diskFull))
+    #expect(try world.codes() == [DeliveryCode.diskFull.number])
+  }
+
+  @Test func `a refusal of one copy says nothing of another that went in the same epoch`() throws {
+    let (world, sent) = try Self.threeInFlight()
+    try world.receive(world.refusal(of: sent[0], .diskFull))
+    #expect(try world.codes() == [DeliveryCode.diskFull.number])
+    world.now += 1_000
+    world.hello(1, credit: 3)
+    let again = try world.dispatch()
+    try world.receive(world.refusal(of: sent[1], .diskFull))
+    #expect(try world.codes() == [DeliveryCode.noAnswerInTime.number])
+    // Whatever the other copy's answer is, nobody waits for it; a final one needs no doubt.
+    try world.receive(world.refusal(of: again[0], .diskFull))
+    try world.answer(again[1])
+    #expect(try world.codes() == [0])
+  }
+
   @Test func `what was given up is sent again with no time left`() throws {
     let world = World()
     world.up()

@@ -160,6 +160,17 @@ final class World {
     }
   }
 
+  /// The frame that says of a batch's only request that it was not executed.
+  func refusal(of sent: Sent, _ code: DeliveryCode) -> [UInt8] {
+    bytes { writer in
+      sent.header.write(.answers, into: &writer)
+      let at = AnswerItem.beginWrite(index: 0, outcome: code.outcome, into: &writer)
+      ReplyEncoder.write(id: sent.ids[0], code, into: &writer)
+      AnswerItem.endWrite(at: at, into: &writer)
+      BatchHeader.setCount(1, in: &writer)
+    }
+  }
+
   func receive(_ answers: [UInt8]) throws {
     try answers.withUnsafeBytes { bytes in try core.answers(bytes, now: now) }
   }

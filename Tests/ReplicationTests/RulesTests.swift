@@ -149,6 +149,41 @@ struct RulesTests {
     #expect(group.replicas["a"]!.committed == head.mark)
   }
 
+  @Test func `rule 7: what is refused settles nothing of what was asked before and is in doubt`() {
+    let group = Group(["a", "b", "c"], secondaries: ["b"])
+    group.swapOutcome = { _ in .unknown }
+    group.record.proposal = .join("c")
+    for name in ["a", "c"] { group.act(name) { $0.configurationWasTold(group.record, now: group.now) } }
+    group.run(100)
+    #expect(group.swaps.contains { $0.secondaries == ["b", "c"] })
+    // As a dispatcher refuses what rule 7 does not allow. The first one may come true yet.
+    group.swapOutcome = { [unowned group] _ in .refused(group.record) }
+    group.run(100)
+    group.cut = ["ca"]
+    group.run(200)
+    #expect(group.record.epoch == Epoch(1) && !group.replicas["a"]!.isActive)
+    group.swapOutcome = nil
+    group.run(200)
+    #expect(group.record.secondaries == ["b"] && group.replicas["a"]!.isActive)
+  }
+
+  @Test func `rule 11: a learner that nobody wants any more makes room for the next`() {
+    let group = Group(["a", "b", "c", "d"], secondaries: ["b"])
+    group.swapOutcome = { _ in .unknown }
+    group.record.proposal = .join("c")
+    for name in ["a", "c"] { group.act(name) { $0.configurationWasTold(group.record, now: group.now) } }
+    group.run(100)
+    #expect(group.swaps.contains { $0.secondaries == ["b", "c"] })
+    group.record.proposal = .join("d")
+    // Rule 7 has no place for who was not asked to join.
+    group.swapOutcome = { [unowned group] in $0.secondaries.contains("c") ? .refused(group.record) : nil }
+    for name in ["a", "d"] { group.act(name) { $0.configurationWasTold(group.record, now: group.now) } }
+    group.crash("c")
+    group.run(1_000)
+    #expect(group.record.primary == "a" && group.record.secondaries == ["b", "d"])
+    #expect(group.replicas["a"]!.isActive)
+  }
+
   @Test func `rule 8: a longer secondary is cut to what the new primary has`() throws {
     let group = Group(["a", "b", "c"])
     group.cut = ["ab", "ba"]
@@ -163,6 +198,35 @@ struct RulesTests {
     #expect(group.replicas["c"]!.last == group.replicas["b"]!.last)
     #expect(group.replicas["c"]!.count(.rule3Cut) == 1)
     #expect(group.alarms.isEmpty)
+  }
+
+  @Test
+  func `rule 10: a learner whose committed entry is another one in the group relies on nothing of its own`() {
+    // Only a group whose I3 was broken comes here.
+    let mine = BlockHead(
+      tag: Epoch(1), first: SequenceNumber(1), count: 1, time: 0, entriesHash: 1, previousHash: 0)
+    let theirs = BlockHead(
+      tag: Epoch(2), first: SequenceNumber(1), count: 1, time: 0, entriesHash: 2, previousHash: 0)
+    var replica = Replica(
+      .init(cluster: Group.cluster, partition: Group.partition, node: "c", incarnation: Incarnation(1)),
+      .init(
+        epoch: Epoch(1), base: .empty, blocks: [mine.mark], time: 0, committed: SequenceNumber(1),
+        checkpointed: SequenceNumber(1), isClean: true),
+      now: 0)
+    let record = GroupRecord(
+      partition: Group.partition, epoch: Epoch(2), primary: "a", incarnation: Incarnation(1),
+      secondaries: ["b"], isOpened: true, proposal: .join("c"))
+    replica.configurationWasRead(record, now: 1)
+    replica.epochIsDurable(Epoch(2), now: 2)
+    #expect(replica.role == .learner && !replica.isAwaitingSnapshot)
+    _ = replica.takeEffects()
+    replica.receive(.prepare(theirs, committed: theirs.mark), envelope(2, "a"), now: 3, wall: 0)
+    let effects = replica.takeEffects()
+    #expect(effects.contains(.alarm(.quarantined(SequenceNumber(1)))))
+    #expect(replica.isAwaitingSnapshot && replica.count(.rule10Quarantined) == 1)
+    // It has nothing to show, so that it gets a snapshot; and none of the group's blocks goes behind its own.
+    #expect(effects.contains { if case .send("a", _, .nack([])) = $0 { true } else { false } })
+    #expect(!effects.contains { if case .append = $0 { true } else { false } })
   }
 
   @Test func `rule 8: a restarted primary takes a new epoch, and a restarted secondary gets one`() {
