@@ -497,7 +497,7 @@ def log_blocks(folder):
 
 
 TABLES = {
-    "meta": "SELECT key, value FROM meta WHERE key NOT IN ('applied_sn', 'time')",
+    "meta": "SELECT key, value FROM meta WHERE key NOT IN ('applied_sn', 'applied_digest', 'time')",
     "requests": "SELECT request_id, sn, fingerprint, code, answer FROM requests",
     # How they are grouped is the checkpoints' affair, and when rows go.
     "reservations": """SELECT r.expires_at, n.value FROM reservations r, json_each(r.sns) n

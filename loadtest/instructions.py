@@ -71,6 +71,7 @@ STAGES = {
         "applies the rules": [
             "Marketplace/Books.swift", "Marketplace/Books+Orders.swift:\\.(place|invalidArgument)\\(",
         ],
+        "digests what changed": ["Marketplace/RowImage.swift", "WorkerCore/PartitionCore.swift:\\.chainDigest\\("],
         "remembers and writes answers": [
             "WorkerCore/PartitionCore.swift:\\.(apply|answer|execute|write|clearAnswers)\\(",
             "Wire/ReplyEncoder.swift",

@@ -50,10 +50,13 @@ package struct Controller: Sendable {
     package var inSync: Set<PartitionID>
     /// Of which it refuses writes, because the disk is full.
     package var full: Set<PartitionID>
+    /// Partitions in which it has stopped until it is started again.
+    package var halted: Set<PartitionID>
 
     package init(
       node: String, incarnation: Incarnation, zone: String? = nil, isDraining: Bool = false,
-      holds: Set<PartitionID> = [], inSync: Set<PartitionID> = [], full: Set<PartitionID> = []
+      holds: Set<PartitionID> = [], inSync: Set<PartitionID> = [], full: Set<PartitionID> = [],
+      halted: Set<PartitionID> = []
     ) {
       self.node = node
       self.incarnation = incarnation
@@ -62,6 +65,7 @@ package struct Controller: Sendable {
       self.holds = holds
       self.inSync = inSync
       self.full = full
+      self.halted = halted
     }
   }
 
@@ -183,6 +187,7 @@ package struct Controller: Sendable {
     case .join(let node):
       if group.members.contains(node) { return "\(node) has joined" }
       guard let worker = crew[node] else { return "\(node) is away" }
+      if worker.halted.contains(group.partition) { return "\(node) has stopped there" }
       return worker.isDraining ? "\(node) is being drained" : nil
     case .switchover(let node):
       if group.primary == node { return "\(node) is the primary" }

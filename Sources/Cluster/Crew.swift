@@ -60,7 +60,7 @@ struct Crew {
     }
     return names.lazy.compactMap { workers[$0] }.filter { worker in
       !worker.isDraining && !members.contains(worker.node) && (!isFree || joining[worker.node] == nil)
-        && (!mustHold || worker.holds.contains(partition))
+        && (!mustHold || worker.holds.contains(partition)) && !worker.halted.contains(partition)
     }.min { rank($0) < rank($1) }
   }
 

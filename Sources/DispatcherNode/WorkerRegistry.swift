@@ -230,6 +230,7 @@ final class WorkerRegistry {
       worker.holds.insert(group.partition)
       if isInSync(row, beacon.node, group) { worker.inSync.insert(group.partition) }
       if row.full { worker.full.insert(group.partition) }
+      if row.digestsDiffered > 0 { worker.halted.insert(group.partition) }
     }
     return worker
   }
@@ -415,6 +416,13 @@ final class WorkerRegistry {
           "refuses writes: it has \(group.members.count) of \(cluster.replicas) replicas, and an answer needs "
           + "\(cluster.minReplicas); bring a worker back"
       }
+      for worker in workers.values.sorted(by: { $0.beacon.node < $1.beacon.node })
+      where isAlive(worker, now: now) {
+        guard let beacon = worker.beacon.partitions.first(where: { $0.partition == row.partition }),
+          beacon.digestsDiffered > 0
+        else { continue }
+        row.note += "\(row.note.isEmpty ? "" : "; ")\(worker.beacon.node): \(beacon.note)"
+      }
       row.asked = group.proposal.map { "\($0)" } ?? ""
       row.members = group.concerned.map { member($0, of: group, isActive: row.active, now: now) }
       row.inSync = UInt32(row.members.count(where: \.inSync))
@@ -444,6 +452,8 @@ final class WorkerRegistry {
     row.committed = beacon.committed
     row.activity = beacon.activity
     row.inSync = group.primary == node ? isActive : isInSync(beacon, node, group)
+    row.digestsCompared = beacon.digestsCompared
+    row.digestsDiffered = beacon.digestsDiffered
     return row
   }
 }

@@ -57,6 +57,8 @@ package struct DurablePartition: ~Copyable {
     package var epochPath: String { directory + "/epoch" }
     /// A file that says that what is here must not be relied on (rule 9); gone once a snapshot is installed.
     package var uncleanPath: String { directory + "/unclean" }
+    /// A file that says that the rows here were found not to be the primary's (rule 15).
+    package var divergedPath: String { directory + "/diverged" }
     package var clusterHash: UInt64 { XXH64.hash(cluster) }
     var logIdentity: ReplicationLog.Identity { .init(cluster: clusterHash, partition: partition) }
   }
@@ -81,6 +83,8 @@ package struct DurablePartition: ~Copyable {
   /// What it is of is being copied, or is not committed yet.
   package private(set) var isFreezing = false
   private var copied: Checkpoint?
+  /// A checkpoint is to be begun as soon as this entry is applied, which must end a block.
+  private var freezeAt: SequenceNumber?
   /// The core holds what may never have happened: ``rebuild()`` must come before anything else.
   package private(set) var needsRebuild = false
   /// Bytes of the log when the last checkpoint was written, and when the next was frozen.
@@ -110,6 +114,11 @@ package struct DurablePartition: ~Copyable {
   ///   there is lost by it.
   package init(_ setup: Setup, now: Int64) throws {
     let epoch = try Self.makeFolder(setup)
+    if try setup.files.exists(setup.divergedPath) {
+      let what = String(
+        decoding: try setup.files.open(setup.divergedPath, .read).contents(to: 200), as: UTF8.self)
+      throw OpeningError.diverged(setup.partition, directory: setup.directory, what)
+    }
     var writer = try PartitionWriter(
       path: setup.databasePath, cluster: setup.cluster, partition: setup.partition, files: setup.files)
     let reader = try PartitionReader(path: setup.databasePath, files: setup.files)
@@ -151,7 +160,7 @@ package struct DurablePartition: ~Copyable {
         time: time, committed: committed, checkpointed: state.applied,
         isClean: try !setup.files.exists(setup.uncleanPath)),
       settings: setup.replication, now: now)
-    replica.applied(through: core.applied, digest: nil)
+    replica.applied(through: core.applied, digest: core.digest)
     self.setup = setup
     replayed = core.applied.rawValue - state.applied.rawValue
     bytesAtCheckpoint = log.bytesAppended
@@ -185,7 +194,7 @@ package struct DurablePartition: ~Copyable {
     let state = try reader.state()
     return PartitionCore(
       partition: setup.partition, terms: setup.terms, windowMilliseconds: setup.windowMilliseconds,
-      applied: state.applied, time: state.time, ordersPlaced: state.ordersPlaced,
+      applied: state.applied, time: state.time, ordersPlaced: state.ordersPlaced, digest: state.digest,
       horizon: try reader.requestHorizon(), rowsExpected: setup.rowsExpected)
   }
 
@@ -308,12 +317,23 @@ package struct DurablePartition: ~Copyable {
     case .readConfiguration: surroundings.readConfiguration()
     case .compareAndSwap(let record, _, let why, let committed):
       surroundings.compareAndSwap(record, why: why, committed: committed)
-    case .committed(let mark): if !needsRebuild { try applyPending(through: mark.sn) }
+    case .committed(let mark): if !needsRebuild { try applyPending(through: mark.sn, surroundings) }
     case .activity(let activity): surroundings.activityChanged(activity)
     case .rebuild: needsRebuild = true
     case .offerSnapshot(let node): surroundings.offerSnapshot(to: node)
     case .wantSnapshot(let node): surroundings.wantSnapshot(from: node)
-    case .alarm(let alarm): surroundings.alarm(alarm)
+    case .alarm(let alarm):
+      surroundings.alarm(alarm)
+      if case .digest(let sn) = alarm { try noteDivergence(at: sn) }
+    }
+  }
+
+  /// A start must not rely on the rows either. On a full disk it does, until they are compared again.
+  private func noteDivergence(at sn: SequenceNumber) throws(FileError) {
+    do {
+      try setup.files.replace(setup.divergedPath, with: "found at entry \(sn)")
+    } catch {
+      guard error.isDiskFull else { throw error }
     }
   }
 
@@ -354,26 +374,36 @@ package struct DurablePartition: ~Copyable {
   }
 
   /// What is in memory became committed, or is replayed: the rules are run over it.
-  private mutating func applyPending(through committed: SequenceNumber) throws {
+  private mutating func applyPending(
+    through committed: SequenceNumber, _ surroundings: any Surroundings
+  ) throws {
     var count = 0
     while count < pending.count, pending[count].head.last <= committed {
       let block = pending[count]
-      // Where this is the primary, the core has its own already.
-      if block.head.last > core.applied { try Self.apply(block, to: &core, reader) }
       count += 1
+      // Where this is the primary, the core has its own already.
+      guard block.head.last > core.applied else { continue }
+      try Self.apply(block, to: &core, reader)
+      let (applied, digest) = (core.applied, core.digest)
+      if replica.isDigestAwaited {
+        surroundings.step(&replica) { $0.applied(through: applied, digest: digest) }
+      } else {
+        replica.applied(through: applied, digest: digest)
+      }
+      if freezeAt == applied { freeze() }
     }
     pending.removeFirst(count)
-    replica.applied(through: core.applied, digest: nil)
   }
 
   /// Throws the working set away, and loads it again from SQLite and the log, up to what is committed.
   /// What the core had taken is forgotten: nobody was answered.
   ///
   /// No checkpoint may be on its way to SQLite.
-  package mutating func rebuild() throws {
+  package mutating func rebuild(_ surroundings: any Surroundings) throws {
     precondition(!isCheckpointing || isFreezing, "a checkpoint is being written")
     isCheckpointing = false
     isFreezing = false
+    freezeAt = nil
     copied = nil
     needsRebuild = false
     core = try Self.emptyCore(setup, reader)
@@ -382,7 +412,8 @@ package struct DurablePartition: ~Copyable {
       guard let found = try log.block(at: place.position) else { throw OpeningError.trimmed(setup.partition) }
       pending.append(PendingBlock(head: BlockHead(found.header), entries: found.entries))
     }
-    try applyPending(through: replica.committed.sn)
+    try applyPending(through: replica.committed.sn, surroundings)
+    try carryOut(surroundings)
   }
 
   // MARK: Answering
@@ -438,7 +469,8 @@ package struct DurablePartition: ~Copyable {
     // Applied while the disk is busy with what was appended.
     core.apply()
     guard isLogged else { return }
-    replica.applied(through: core.applied, digest: nil)
+    // What a primary applies is compared by the others, and is no step.
+    replica.applied(through: core.applied, digest: core.digest)
     try sync(surroundings)
     try carryOut(surroundings)
   }
@@ -478,9 +510,23 @@ package struct DurablePartition: ~Copyable {
     precondition(!isCheckpointing && !needsRebuild, "one checkpoint at a time, of what stays")
     isCheckpointing = true
     isFreezing = true
+    freezeAt = nil
     bytesAtFreeze = log.bytesAppended
     core.freeze()
   }
+
+  /// Begins a checkpoint of exactly this entry, now or when it is applied. Until then none may be begun.
+  ///
+  /// - Returns: false: more is applied already, and what it was of is gone.
+  package mutating func freeze(at sn: SequenceNumber) -> Bool {
+    precondition(!isCheckpointing && !needsRebuild, "one checkpoint at a time, of what stays")
+    guard core.applied <= sn else { return false }
+    if core.applied < sn { freezeAt = sn } else if isDirty { freeze() }
+    return true
+  }
+
+  /// What ``freeze(at:)`` waits for is not wanted any more.
+  package mutating func freezeNoMore() { freezeAt = nil }
 
   /// Copies some rows of the checkpoint that was begun, if there is one.
   ///
@@ -524,6 +570,8 @@ package enum OpeningError: Error, CustomStringConvertible {
   case missing(PartitionID, directory: String)
   /// What must be read again is not in the log any more; a new start reads what is there.
   case trimmed(PartitionID)
+  /// Rule 15: a process before found that the rows are not the primary's.
+  case diverged(PartitionID, directory: String, String)
 
   package var description: String {
     switch self {
@@ -532,6 +580,8 @@ package enum OpeningError: Error, CustomStringConvertible {
         + "bring back the folder that this worker had"
     case .trimmed(let partition):
       "partition \(partition.rawValue) is read anew: what it has to apply again is not at hand"
+    case .diverged(let partition, let directory, let what):
+      "partition \(partition.rawValue): the rows in \(directory) are not the primary's, which was \(what)"
     }
   }
 }

@@ -2174,6 +2174,12 @@ public nonisolated struct Laris_MemberStatus: Sendable {
 
   public var activity: String = String()
 
+  /// How often its rows were compared with the primary's since its start, and how often they differed: then
+  /// it has stopped, and keeps what it has.
+  public var digestsCompared: UInt64 = 0
+
+  public var digestsDiffered: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -2278,6 +2284,51 @@ public nonisolated struct Laris_AuditReport: Sendable {
   public var payments: UInt64 = 0
 
   public var transfers: UInt64 = 0
+
+  /// The members of the group, the primary first: what their tables hold after that entry.
+  public var replicas: [Laris_ReplicaReport] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Laris_ReplicaReport: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var node: String = String()
+
+  public var sequenceNumber: UInt64 = 0
+
+  /// A chain over what every block of the log changed, as it is kept with the tables.
+  public var appliedDigest: UInt64 = 0
+
+  public var tables: [Laris_TableDigest] = []
+
+  /// Not empty: why it could not be compared.
+  public var failure: String = String()
+
+  /// Where it differs from the primary, in words; empty: nowhere.
+  public var differences: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Laris_TableDigest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var name: String = String()
+
+  public var rows: UInt64 = 0
+
+  /// The sum of a hash of each row.
+  public var digest: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -5355,7 +5406,7 @@ nonisolated extension Laris_PartitionStatus: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Laris_MemberStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".MemberStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}role\0\u{1}alive\0\u{3}in_sync\0\u{1}epoch\0\u{1}last\0\u{1}committed\0\u{1}activity\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}role\0\u{1}alive\0\u{3}in_sync\0\u{1}epoch\0\u{1}last\0\u{1}committed\0\u{1}activity\0\u{3}digests_compared\0\u{3}digests_differed\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5371,6 +5422,8 @@ nonisolated extension Laris_MemberStatus: SwiftProtobuf.Message, SwiftProtobuf._
       case 6: try { try decoder.decodeSingularUInt64Field(value: &self.last) }()
       case 7: try { try decoder.decodeSingularUInt64Field(value: &self.committed) }()
       case 8: try { try decoder.decodeSingularStringField(value: &self.activity) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.digestsCompared) }()
+      case 10: try { try decoder.decodeSingularUInt64Field(value: &self.digestsDiffered) }()
       default: break
       }
     }
@@ -5401,6 +5454,12 @@ nonisolated extension Laris_MemberStatus: SwiftProtobuf.Message, SwiftProtobuf._
     if !self.activity.isEmpty {
       try visitor.visitSingularStringField(value: self.activity, fieldNumber: 8)
     }
+    if self.digestsCompared != 0 {
+      try visitor.visitSingularUInt64Field(value: self.digestsCompared, fieldNumber: 9)
+    }
+    if self.digestsDiffered != 0 {
+      try visitor.visitSingularUInt64Field(value: self.digestsDiffered, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -5413,6 +5472,8 @@ nonisolated extension Laris_MemberStatus: SwiftProtobuf.Message, SwiftProtobuf._
     if lhs.last != rhs.last {return false}
     if lhs.committed != rhs.committed {return false}
     if lhs.activity != rhs.activity {return false}
+    if lhs.digestsCompared != rhs.digestsCompared {return false}
+    if lhs.digestsDiffered != rhs.digestsDiffered {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5584,7 +5645,7 @@ nonisolated extension Laris_Noted: SwiftProtobuf.Message, SwiftProtobuf._Message
 
 nonisolated extension Laris_AuditReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".AuditReport"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{3}sequence_number\0\u{1}checks\0\u{1}accounts\0\u{1}shops\0\u{1}skus\0\u{1}orders\0\u{1}payments\0\u{1}transfers\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{3}sequence_number\0\u{1}checks\0\u{1}accounts\0\u{1}shops\0\u{1}skus\0\u{1}orders\0\u{1}payments\0\u{1}transfers\0\u{1}replicas\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5602,6 +5663,7 @@ nonisolated extension Laris_AuditReport: SwiftProtobuf.Message, SwiftProtobuf._M
       case 8: try { try decoder.decodeSingularUInt64Field(value: &self.orders) }()
       case 9: try { try decoder.decodeSingularUInt64Field(value: &self.payments) }()
       case 10: try { try decoder.decodeSingularUInt64Field(value: &self.transfers) }()
+      case 11: try { try decoder.decodeRepeatedMessageField(value: &self.replicas) }()
       default: break
       }
     }
@@ -5638,6 +5700,9 @@ nonisolated extension Laris_AuditReport: SwiftProtobuf.Message, SwiftProtobuf._M
     if self.transfers != 0 {
       try visitor.visitSingularUInt64Field(value: self.transfers, fieldNumber: 10)
     }
+    if !self.replicas.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.replicas, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -5652,6 +5717,102 @@ nonisolated extension Laris_AuditReport: SwiftProtobuf.Message, SwiftProtobuf._M
     if lhs.orders != rhs.orders {return false}
     if lhs.payments != rhs.payments {return false}
     if lhs.transfers != rhs.transfers {return false}
+    if lhs.replicas != rhs.replicas {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_ReplicaReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ReplicaReport"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{3}sequence_number\0\u{3}applied_digest\0\u{1}tables\0\u{1}failure\0\u{1}differences\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.sequenceNumber) }()
+      case 3: try { try decoder.decodeSingularFixed64Field(value: &self.appliedDigest) }()
+      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.tables) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.failure) }()
+      case 6: try { try decoder.decodeRepeatedStringField(value: &self.differences) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 1)
+    }
+    if self.sequenceNumber != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sequenceNumber, fieldNumber: 2)
+    }
+    if self.appliedDigest != 0 {
+      try visitor.visitSingularFixed64Field(value: self.appliedDigest, fieldNumber: 3)
+    }
+    if !self.tables.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.tables, fieldNumber: 4)
+    }
+    if !self.failure.isEmpty {
+      try visitor.visitSingularStringField(value: self.failure, fieldNumber: 5)
+    }
+    if !self.differences.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.differences, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_ReplicaReport, rhs: Laris_ReplicaReport) -> Bool {
+    if lhs.node != rhs.node {return false}
+    if lhs.sequenceNumber != rhs.sequenceNumber {return false}
+    if lhs.appliedDigest != rhs.appliedDigest {return false}
+    if lhs.tables != rhs.tables {return false}
+    if lhs.failure != rhs.failure {return false}
+    if lhs.differences != rhs.differences {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Laris_TableDigest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".TableDigest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}rows\0\u{1}digest\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.rows) }()
+      case 3: try { try decoder.decodeSingularFixed64Field(value: &self.digest) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if self.rows != 0 {
+      try visitor.visitSingularUInt64Field(value: self.rows, fieldNumber: 2)
+    }
+    if self.digest != 0 {
+      try visitor.visitSingularFixed64Field(value: self.digest, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Laris_TableDigest, rhs: Laris_TableDigest) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.rows != rhs.rows {return false}
+    if lhs.digest != rhs.digest {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -107,6 +107,11 @@ public nonisolated struct Laris_PartitionBeacon: Sendable {
   /// What is here must not be relied on: a snapshot has to come first.
   public var unclean: Bool = false
 
+  /// As in MemberStatus.
+  public var digestsCompared: UInt64 = 0
+
+  public var digestsDiffered: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -635,7 +640,7 @@ nonisolated extension Laris_Beacon: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PartitionBeacon"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{1}committed\0\u{1}checkpointed\0\u{1}orders\0\u{3}replay_bytes\0\u{1}active\0\u{1}note\0\u{1}role\0\u{1}activity\0\u{1}last\0\u{3}joined_percent\0\u{1}full\0\u{1}unclean\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{1}committed\0\u{1}checkpointed\0\u{1}orders\0\u{3}replay_bytes\0\u{1}active\0\u{1}note\0\u{1}role\0\u{1}activity\0\u{1}last\0\u{3}joined_percent\0\u{1}full\0\u{1}unclean\0\u{3}digests_compared\0\u{3}digests_differed\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -657,6 +662,8 @@ nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobu
       case 12: try { try decoder.decodeSingularUInt64Field(value: &self.joinedPercent) }()
       case 13: try { try decoder.decodeSingularBoolField(value: &self.full) }()
       case 14: try { try decoder.decodeSingularBoolField(value: &self.unclean) }()
+      case 15: try { try decoder.decodeSingularUInt64Field(value: &self.digestsCompared) }()
+      case 16: try { try decoder.decodeSingularUInt64Field(value: &self.digestsDiffered) }()
       default: break
       }
     }
@@ -705,6 +712,12 @@ nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobu
     if self.unclean != false {
       try visitor.visitSingularBoolField(value: self.unclean, fieldNumber: 14)
     }
+    if self.digestsCompared != 0 {
+      try visitor.visitSingularUInt64Field(value: self.digestsCompared, fieldNumber: 15)
+    }
+    if self.digestsDiffered != 0 {
+      try visitor.visitSingularUInt64Field(value: self.digestsDiffered, fieldNumber: 16)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -723,6 +736,8 @@ nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobu
     if lhs.joinedPercent != rhs.joinedPercent {return false}
     if lhs.full != rhs.full {return false}
     if lhs.unclean != rhs.unclean {return false}
+    if lhs.digestsCompared != rhs.digestsCompared {return false}
+    if lhs.digestsDiffered != rhs.digestsDiffered {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -111,10 +111,11 @@ extension Books {
     guard amount > 0 else { return }
     add(-amount, to: debit)
     add(amount, to: credit)
-    transfers.append(
-      Transfer(
-        sequenceNumber: sequenceNumber, number: transfersOfEntry, debit: debit, credit: credit,
-        amount: amount, why: why, order: order, at: time))
+    let transfer = Transfer(
+      sequenceNumber: sequenceNumber, number: transfersOfEntry, debit: debit, credit: credit,
+      amount: amount, why: why, order: order, at: time)
+    transfers.append(transfer)
+    transferImages &+= transfer.image
     transfersOfEntry += 1
   }
 

@@ -35,6 +35,8 @@ package struct Books: ~Copyable {
   package var accounts: RowTable<AccountKey, Account>
   /// Moved since the last freeze, in order.
   package var transfers: [Transfer] = []
+  /// The sum of the images of those that moved since ``addChanges(to:)``.
+  var transferImages: UInt64 = 0
   /// When reservations run out.
   package var reservations = Reservations()
 
@@ -114,6 +116,17 @@ package struct Books: ~Copyable {
       }
       return .payment(payments[slot])
     }
+  }
+
+  /// Adds what the rules changed since the last call, table by table.
+  package mutating func addChanges(to image: inout RowImage) {
+    image.add(shops.takeImages())
+    image.add(skus.takeImages())
+    image.add(orders.takeImages())
+    image.add(payments.takeImages())
+    image.add(accounts.takeImages())
+    image.add(transferImages)
+    transferImages = 0
   }
 
   /// The order with this id, if it is one of this partition and exists.

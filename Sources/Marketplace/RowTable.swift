@@ -16,7 +16,7 @@ package protocol RowKey: Equatable {
 /// Nobody waits for thousands of rows: each step here takes a bounded time, whatever the table holds.
 /// A freeze takes every dirty row as it is at that moment, and copies them bit by bit: a row that
 /// is changed before its turn is copied just then. The index grows bit by bit, and rows leave bit by bit.
-package struct RowTable<Key: RowKey, Row>: ~Copyable {
+package struct RowTable<Key: RowKey, Row: ImagedRow>: ~Copyable {
   private struct Mark {
     /// Number of the checkpoint interval of the last change; 0: loaded, never changed.
     var interval: UInt64
@@ -94,6 +94,8 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
   package private(set) var count = 0
   /// The interval that changes belong to now; from 1.
   private var interval: UInt64 = 1
+  /// The sum of the images of all changes since ``takeImages()``.
+  private var images: UInt64 = 0
 
   /// - Parameter rowsExpected: sizes the index, so that it need not grow on the way there.
   package init(rowsExpected: Int) {
@@ -166,7 +168,10 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
   @inline(__always)
   package mutating func update<Result>(_ slot: Int, _ body: (inout Row) -> Result) -> Result {
     touch(slot)
-    return body(&rowPointer(slot).pointee)
+    let row = rowPointer(slot)
+    let result = body(&row.pointee)
+    images &+= row.pointee.image
+    return result
   }
 
   /// Adds a row that was not in memory.
@@ -194,8 +199,18 @@ package struct RowTable<Key: RowKey, Row>: ~Copyable {
     (marks[chunk] + offset).initialize(to: Mark(interval: 0, isUsed: true, isRecent: true, isCopied: true))
     index.insert(slot, hash: key.hashBits)
     count += 1
-    if isNew { touch(slot) }
+    if isNew {
+      touch(slot)
+      images &+= row.image
+    }
     return slot
+  }
+
+  /// What changed since the last call: the sum of the images that rows had after each change. Where a row came
+  /// from, and whether it stayed in memory meanwhile, makes no difference.
+  package mutating func takeImages() -> UInt64 {
+    defer { images = 0 }
+    return images
   }
 
   @inline(__always)

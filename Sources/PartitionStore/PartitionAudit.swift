@@ -15,6 +15,8 @@ package struct PartitionAudit: Sendable {
   }
 
   package var state: StoreState
+  /// Of the same moment.
+  package var digest: TablesDigest
   package var checks: [Check] = []
   /// Sums of the accounts of each kind.
   package var accounts: [(kind: String, balance: Int64)] = []
@@ -146,11 +148,19 @@ package struct PartitionAudit: Sendable {
 
   /// Runs every check in one read transaction of its own.
   ///
+  /// - Parameters:
+  ///   - windowMilliseconds: how long request ids are remembered.
+  ///   - began: called when what is read is fixed, whatever is written from then on.
   /// - Throws: ``StoreError`` or `SQLiteError`; nothing is ever changed.
-  package init(path: String, files: any FileSystem = SystemFiles()) throws {
+  package init(
+    path: String, windowMilliseconds: Int64 = .max, files: any FileSystem = SystemFiles(),
+    began: () -> Void = {}
+  ) throws {
     let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS)
     try database.execute("PRAGMA query_only=1; PRAGMA temp_store=MEMORY; BEGIN")
     state = try PartitionWriter.state(of: database)
+    began()
+    digest = try TablesDigest(of: database, state, windowMilliseconds: windowMilliseconds)
     func count(_ table: String) throws(SQLiteError) -> UInt64 {
       let statement = try database.prepare("SELECT count(*) FROM \(table)")
       _ = try statement.step()

@@ -39,8 +39,11 @@ package enum PartitionSnapshot {
       throw StoreError.foreign(
         path: path, what: "it is of partition \(found["partition"] ?? "?") of \(found["cluster"] ?? "?")")
     }
-    guard let format = found["format"].flatMap({ Int64($0) }), format <= Int64(Schema.version) else {
-      throw StoreError.unsupportedVersion(path: path, version: found["format"].flatMap { Int64($0) } ?? 0)
+    let format = found["format"].flatMap { Int64($0) } ?? 0
+    guard format == Int64(Schema.version) else {
+      throw format > Int64(Schema.version)
+        ? StoreError.unsupportedVersion(path: path, version: format)
+        : StoreError.outdatedVersion(path: path, version: format)
     }
     return try state(at: path, files).applied
   }

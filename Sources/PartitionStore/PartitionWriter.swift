@@ -10,6 +10,8 @@ package struct StoreState: Equatable, Sendable {
   package var applied: SequenceNumber
   package var time: Int64
   package var ordersPlaced: UInt64
+  /// Rule 15; 0: nothing was applied yet.
+  package var digest: UInt64
 }
 
 /// The one connection that writes a partition's file, and checkpoints its WAL.
@@ -90,7 +92,7 @@ package struct PartitionWriter: ~Copyable {
     if let other = found["partition"], other != "\(partition.rawValue)" {
       throw StoreError.foreign(path: path, what: "it is of partition \(other), not of \(partition.rawValue)")
     }
-    let keys = ["cluster", "format", "partition", "applied_sn", "time", "orders_placed"]
+    let keys = ["cluster", "format", "partition", "applied_sn", "time", "orders_placed", "applied_digest"]
     guard found.isEmpty else {
       if let missing = keys.first(where: { found[$0] == nil }) {
         throw StoreError.damaged(path: path, what: "its table meta has no \(missing)")
@@ -103,7 +105,7 @@ package struct PartitionWriter: ~Copyable {
     try write.run()
     for (key, value) in [
       ("format", Int64(Schema.version)), ("partition", Int64(partition.rawValue)), ("applied_sn", 0),
-      ("time", 0), ("orders_placed", 0),
+      ("time", 0), ("orders_placed", 0), ("applied_digest", 0),
     ] {
       write.bind(1, key)
       write.bind(2, value)
@@ -120,7 +122,8 @@ package struct PartitionWriter: ~Copyable {
     }
     return StoreState(
       applied: SequenceNumber(UInt64(bitPattern: try value("applied_sn"))), time: try value("time"),
-      ordersPlaced: UInt64(bitPattern: try value("orders_placed")))
+      ordersPlaced: UInt64(bitPattern: try value("orders_placed")),
+      digest: UInt64(bitPattern: try value("applied_digest")))
   }
 
   private struct Statements: ~Copyable {
@@ -170,6 +173,7 @@ package struct PartitionWriter: ~Copyable {
       for (key, value) in [
         ("applied_sn", Int64(bitPattern: checkpoint.applied.rawValue)), ("time", checkpoint.time),
         ("orders_placed", Int64(bitPattern: checkpoint.ordersPlaced)),
+        ("applied_digest", Int64(bitPattern: checkpoint.digest)),
       ] {
         statements.meta.bind(1, key)
         statements.meta.bind(2, value)

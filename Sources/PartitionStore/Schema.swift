@@ -1,6 +1,6 @@
 /// The tables of a partition. docs/FORMATS.md explains them to whoever reads them with sqlite3.
 enum Schema {
-  static let version = 2
+  static let version = 3
 
   static let sql = """
     CREATE TABLE IF NOT EXISTS meta (

@@ -57,8 +57,17 @@ extension Replica {
     case restarted = "restarted; asks for a new epoch"
     case damaged = "the log is damaged; it joins as a learner"
     case diverged = "the log contradicts the group's; it is kept as it is"
+    case rowsDiffer = "its rows are not the primary's; they are kept as they are"
     case epochNotDurable = "the epoch could not be made durable"
     case configurationLost = "the configuration store is behind this replica's epoch"
+
+    /// Nothing but a new start changes it.
+    package var isFinal: Bool {
+      switch self {
+      case .diverged, .rowsDiffer, .epochNotDurable: true
+      case .configurationUnknown, .notAMember, .restarted, .damaged, .configurationLost: false
+      }
+    }
   }
 
   /// What somebody must hear of.
@@ -116,7 +125,7 @@ package enum Branch: Int, CaseIterable, Sendable {
   case rule12LastOne
   case rule13Drained, rule13HandedOver, rule13GivenUp, rule13Removed
   case rule14TooFew
-  case rule15Compared
+  case rule15Compared, rule15Differed
   case rule16Refused
   case rule17Agreed
   case resent, stalledDropped

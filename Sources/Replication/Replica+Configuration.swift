@@ -77,7 +77,7 @@ extension Replica {
   /// - Parameter isRead: it is what the manager had at a moment after the question.
   mutating func learn(_ record: GroupRecord, isRead: Bool) {
     guard record.partition == identity.partition else { return }
-    if case .inactive(let why) = role, why == .diverged || why == .epochNotDurable { return }
+    if case .inactive(let why) = role, why.isFinal { return }
     if let adopting, record.epoch <= adopting.epoch { return }
     if record.epoch < epoch {
       // Rule 18: a store that knows less than this replica is not the one that it followed.

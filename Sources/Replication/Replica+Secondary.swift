@@ -224,7 +224,8 @@ extension Replica {
 
   private static var digestsMax: Int { 512 }
 
-  /// Rule 15.
+  /// Rule 15. One that started again since, or that is far ahead, has no digest of that entry any more; the next
+  /// one is compared.
   private mutating func compare(_ digest: AppliedDigest) {
     guard applied >= digest.sn else {
       awaitedDigest = digest
@@ -233,7 +234,9 @@ extension Replica {
     guard let mine = digests.last(where: { $0.sn == digest.sn }) else { return }
     note(.rule15Compared)
     guard mine.digest != digest.digest else { return }
+    note(.rule15Differed)
     effects.append(.alarm(.digest(digest.sn)))
-    halt(.diverged)
+    halt(.rowsDiffer)
+    settle()
   }
 }

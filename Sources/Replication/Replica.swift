@@ -221,7 +221,11 @@ package struct Replica: Sendable {
     settle()
   }
 
-  /// The shell has applied entries; `digest` is of all that was applied, where it is known.
+  /// What the primary named is not applied yet: the next ``applied(through:digest:)`` may find that it differs.
+  package var isDigestAwaited: Bool { awaitedDigest != nil }
+
+  /// The shell has applied a block, or a start has applied some; `digest` is of all that was applied through it,
+  /// where it is known. A step of a ``BeaconDesk`` where ``isDigestAwaited``.
   package mutating func applied(through sn: SequenceNumber, digest: UInt64?) {
     applied = sn
     guard let digest else { return }

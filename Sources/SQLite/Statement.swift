@@ -105,6 +105,9 @@ package struct Statement: ~Copyable {
   package func int64(_ column: Int32) -> Int64 { sqlite3_column_int64(handle, column) }
   package func uint64(_ column: Int32) -> UInt64 { UInt64(bitPattern: int64(column)) }
   package func isNull(_ column: Int32) -> Bool { sqlite3_column_type(handle, column) == SQLITE_NULL }
+  /// SQLite's own number of the value's type.
+  package func type(_ column: Int32) -> Int32 { sqlite3_column_type(handle, column) }
+  package func isInteger(_ column: Int32) -> Bool { type(column) == SQLITE_INTEGER }
   package func text(_ column: Int32) -> String {
     guard let start = sqlite3_column_text(handle, column) else { return "" }
     let count = Int(sqlite3_column_bytes(handle, column))

@@ -180,7 +180,7 @@ extension Simulation {
       guard manager.plans.draining.isEmpty else { return }
       count(.drainAsked)
       note { "operator: drain \(node)" }
-      manager.setDraining(true, node)
+      manager.setPlan(.draining, for: node)
       queue.add(.mend(.drain(node)), at: now + Int64(chance.pick(500_000...4_000_000)))
     default:
       let outside = workers.map(\.name).filter { !record.members.contains($0) }
@@ -255,7 +255,7 @@ extension Simulation {
       breakLine(dispatcher, worker, Int64(chance.pick(100...20_000)))
     case .client(let client, let dispatcher): clientCut[client][dispatcher] = false
     case .manager: managerIsAway = false
-    case .drain(let node): manager.setDraining(false, node)
+    case .drain(let node): manager.setPlan(nil, for: node)
     }
   }
 
@@ -277,7 +277,7 @@ extension Simulation {
         queue.add(.startDispatcher(dispatcher.place), at: now + Int64(chance.below(50_000)))
       }
     }
-    for node in workers.map(\.name) { manager.setDraining(false, node) }
+    for node in workers.map(\.name) { manager.setPlan(nil, for: node) }
     if let move = manager.plans[Process.partition] {
       _ = manager.setMove(nil, of: Process.partition, insteadOf: move)
     }

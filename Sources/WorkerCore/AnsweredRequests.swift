@@ -1,5 +1,6 @@
 import Bytes
 import Cluster
+import Marketplace
 
 /// The requests that were answered lately, with their answers: what makes a retry harmless.
 ///
@@ -29,6 +30,8 @@ package struct AnsweredRequests: ~Copyable {
   private var dropped = 0
   /// Ids with an earlier time may be in SQLite only.
   package private(set) var horizon: Int64
+  /// The sum of the images of what was answered since ``takeImages()``.
+  private var images: UInt64 = 0
 
   private struct Loaded {
     let sequenceNumber: UInt64
@@ -83,7 +86,14 @@ package struct AnsweredRequests: ~Copyable {
   }
 
   package mutating func setAnswer(_ reference: Reference, code: UInt8, body: UnsafeRawBufferPointer) {
-    generations[reference.generation - dropped].setAnswer(reference.entry, code: code, body: body)
+    images &+= generations[reference.generation - dropped].setAnswer(
+      reference.entry, code: code, body: body)
+  }
+
+  /// What was answered since the last call, in whatever order.
+  package mutating func takeImages() -> UInt64 {
+    defer { images = 0 }
+    return images
   }
 
   /// Adds what SQLite holds, until ``forgetLoaded()``.
@@ -261,11 +271,20 @@ private final class Generation {
     return entry
   }
 
-  func setAnswer(_ entry: Int, code: UInt8, body: UnsafeRawBufferPointer) {
+  /// - Returns: the image of the request with its answer.
+  func setAnswer(_ entry: Int, code: UInt8, body: UnsafeRawBufferPointer) -> UInt64 {
     records[entry].bodyStart = bodies.count
     records[entry].bodyCount = Int32(body.count)
     records[entry].code = code
     bodies.append(body)
+    var image = RowImage()
+    image.add(records[entry].id.high)
+    image.add(records[entry].id.low)
+    image.add(records[entry].fingerprint)
+    image.add(records[entry].sequenceNumber)
+    image.add(UInt64(code))
+    image.add(body)
+    return image.bits
   }
 
   private func body(_ record: Record) -> UnsafeRawBufferPointer {

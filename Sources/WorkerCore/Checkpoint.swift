@@ -10,6 +10,8 @@ package struct Checkpoint: Sendable {
   package var applied: SequenceNumber
   package var time: Milliseconds
   package var ordersPlaced: UInt64
+  /// ``PartitionCore/digest`` at `applied`.
+  package var digest: UInt64
   package var shops: [Shop]
   package var skus: [SKU]
   package var orders: [Order]

@@ -29,6 +29,9 @@ package struct PartitionCore: ~Copyable {
   /// Its time.
   package private(set) var time: Milliseconds
   package private(set) var ordersPlaced: UInt64
+  /// Rule 15: a chain over the blocks of what each of them made of the rows, whoever applied them when, and
+  /// whatever was in memory; 0: nothing was applied yet.
+  package private(set) var digest: UInt64
   /// Why nothing new is taken; nil: it is. Where it is not, commands that are not known are not executed,
   /// and reservations run out later.
   private var refusesWrites: DeliveryCode?
@@ -98,10 +101,12 @@ package struct PartitionCore: ~Copyable {
   /// - Parameters:
   ///   - applied: what the loaded tables hold.
   ///   - time: of that entry.
+  ///   - digest: of that entry.
   ///   - horizon: later than the time of every request id in SQLite.
   package init(
     partition: PartitionID, terms: Terms, windowMilliseconds: Int64, applied: SequenceNumber,
-    time: Milliseconds, ordersPlaced: UInt64, horizon: Int64, rowsExpected: Int = 65_536
+    time: Milliseconds, ordersPlaced: UInt64, digest: UInt64 = 0, horizon: Int64,
+    rowsExpected: Int = 65_536
   ) {
     self.partition = partition
     self.windowMilliseconds = windowMilliseconds
@@ -111,6 +116,7 @@ package struct PartitionCore: ~Copyable {
     self.applied = applied
     self.time = time
     self.ordersPlaced = ordersPlaced
+    self.digest = digest
   }
 
   /// Between groups only.
@@ -346,11 +352,24 @@ package struct PartitionCore: ~Copyable {
     requests.forgetLoaded()
     books.evictSome(atMost: Self.evictionsPerGroup)
     applied = applied.advanced(by: UInt64(entryCount))
+    if entryCount > 0 { chainDigest() }
     entryCount = 0
     bytesTaken = 0
     items.removeAll(keepingCapacity: true)
     batches.removeAll(keepingCapacity: true)
     dueOrders.removeAll()
+  }
+
+  /// A block was applied. Not an entry at a time: every replica has the same blocks, and is frozen between them.
+  private mutating func chainDigest() {
+    var image = RowImage()
+    image.add(digest)
+    image.add(applied.rawValue)
+    image.add(time)
+    image.add(ordersPlaced)
+    books.addChanges(to: &image)
+    image.add(requests.takeImages())
+    digest = image.bits
   }
 
   /// The answers were sent.
@@ -529,6 +548,7 @@ package struct PartitionCore: ~Copyable {
       applied = sequenceNumber
     }
     books.endBlock()
+    if !logged.isEmpty { chainDigest() }
     books.evictSome(atMost: Self.evictionsPerGroup)
     logged.removeAll()
     dueOrders.removeAll()
@@ -542,7 +562,7 @@ package struct PartitionCore: ~Copyable {
     books.freeze()
     requests.freeze()
     freezing = Freezing(
-      applied: applied, time: time, ordersPlaced: ordersPlaced, transfers: books.transfers,
+      applied: applied, time: time, ordersPlaced: ordersPlaced, digest: digest, transfers: books.transfers,
       reservationsFrom: books.reservations.first ?? .max)
     books.transfers = []
     books.transfers.reserveCapacity(freezing?.transfers.count ?? 0)
@@ -553,6 +573,7 @@ package struct PartitionCore: ~Copyable {
     let applied: SequenceNumber
     let time: Milliseconds
     let ordersPlaced: UInt64
+    let digest: UInt64
     let transfers: [Transfer]
     /// When the next one runs out, at the earliest.
     let reservationsFrom: Milliseconds
@@ -573,7 +594,7 @@ package struct PartitionCore: ~Copyable {
     let frozen = books.takeFrozen()
     return Checkpoint(
       applied: freezing.applied, time: freezing.time, ordersPlaced: freezing.ordersPlaced,
-      shops: frozen.shops.rows, skus: frozen.skus.rows, orders: frozen.orders.rows,
+      digest: freezing.digest, shops: frozen.shops.rows, skus: frozen.skus.rows, orders: frozen.orders.rows,
       payments: frozen.payments.rows, accounts: frozen.accounts.rows, transfers: freezing.transfers,
       requests: requests.takeFrozen(),
       forgetRequestsBefore: RequestID(firstAt: freezing.time - windowMilliseconds),

@@ -28,20 +28,22 @@ struct HeldAnswers {
   /// Lets go of those that may leave, oldest first. A read that may not leave keeps what is behind it.
   ///
   /// - Parameter mayRead: whether a read of what is committed may be answered now.
+  /// - Returns: audits that may begin.
   mutating func release(
     through committed: SequenceNumber, mayRead: Bool,
-    _ send: (_ dispatcher: Int, _ frame: UnsafeRawBufferPointer) throws -> Void,
-    _ audit: (PartitionCore.AuditTicket, SequenceNumber) -> Void
-  ) rethrows {
+    _ send: (_ dispatcher: Int, _ frame: UnsafeRawBufferPointer) throws -> Void
+  ) rethrows -> [PartitionCore.AuditTicket] {
+    var audits: [PartitionCore.AuditTicket] = []
     var count = 0
     while count < groups.count, groups[count].sn <= committed {
       let group = groups[count]
       guard !group.hasReads || mayRead else { break }
       for frame in group.frames { try frame.bytes.withUnsafeBytes { try send(frame.dispatcher, $0) } }
-      for ticket in group.audits { audit(ticket, group.sn) }
+      audits += group.audits
       count += 1
     }
     groups.removeFirst(count)
+    return audits
   }
 
   /// Nobody gets them: who asked asks the next primary.

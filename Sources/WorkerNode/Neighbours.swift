@@ -170,7 +170,9 @@ extension Replica.Alarm {
         + "they are"
     case .quarantined(let sn):
       "entry \(sn) was committed here and is another one in the group: a snapshot replaces what is here"
-    case .digest(let sn): "the same entries up to \(sn) made other rows here than at the primary"
+    case .digest(let sn):
+      "the same entries up to \(sn) made other rows here than at the primary: this replica stops, its files stay "
+        + "as they are until the worker is started again; laris audit says where others differ"
     case .clockAhead(let milliseconds):
       "the primary's clock is \(milliseconds) ms ahead of this one; set the machines' clocks"
     case .foreignCluster(let node): "\(node) sends messages of another cluster"

@@ -169,7 +169,7 @@ final class PartitionNode: Sendable {
       return try DurablePartition(setup.partition, now: now)
     } catch  where setup.isElsewhere && Self.isLost(error) {
       logger.critical("partition \(partition.rawValue): \(error)")
-      let kept = try setup.partition.setAside(suffix: "damaged-\(Clock.wallMilliseconds())")
+      let kept = try setup.partition.setAside(suffix: "\(Self.suffix(error))-\(Clock.wallMilliseconds())")
       logger.warning(
         """
         partition \(partition.rawValue) joins its group anew, by a copy of the primary's data\
@@ -181,14 +181,19 @@ final class PartitionNode: Sendable {
     }
   }
 
-  /// Rule 9: damaged or missing, which another start won't mend.
+  /// Rule 9: damaged or missing, which another start won't mend; rule 15: not the primary's.
   private static func isLost(_ error: any Error) -> Bool {
     switch error {
-    case LogError.damaged, LogError.missing, LogError.gap, LogError.replay, OpeningError.missing: true
+    case LogError.damaged, LogError.missing, LogError.gap, LogError.replay: true
+    case OpeningError.missing, OpeningError.diverged: true
     case StoreError.damaged: true
     case let error as SQLiteError: error.isDamage
     default: false
     }
+  }
+
+  private static func suffix(_ error: any Error) -> String {
+    if case OpeningError.diverged = error { "diverged" } else { "damaged" }
   }
 
   /// - Returns: a snapshot that is complete, to be installed; nil: it was asked to stop.
@@ -228,7 +233,7 @@ final class PartitionNode: Sendable {
     var framesInHand = 0
     var peerFrame = PeerFrame()
     var held = HeldAnswers()
-    var waitingAudits: [(ticket: PartitionCore.AuditTicket, from: SequenceNumber)] = []
+    var audits: Audits
     var isFull = false
     var statusAt: Int64 = 0
     /// A snapshot that comes in.
@@ -238,7 +243,6 @@ final class PartitionNode: Sendable {
   private func serve(
     _ durable: inout DurablePartition, _ checkpointer: Checkpointer, _ neighbours: Neighbours
   ) throws -> SnapshotSink? {
-    let audits = Audits()
     let source = SnapshotSource(setup.partition, logger: logger)
     source.discard()
     var items = neighbours.links.map(\.pollItem) + [neighbours.peers.pollItem]
@@ -248,7 +252,8 @@ final class PartitionNode: Sendable {
       checkpointAt: Clock.steadyMilliseconds()
         + Int64(partition.rawValue % 8) * Self.checkpointMilliseconds / 8,
       received: neighbours.links.map { _ in ReceivedBatches() },
-      frames: neighbours.links.flatMap { _ in (0..<Self.credit * 2).map { _ in DispatcherLink.Frame() } })
+      frames: neighbours.links.flatMap { _ in (0..<Self.credit * 2).map { _ in DispatcherLink.Frame() } },
+      audits: Audits(setup.partition, logger: logger))
     while true {
       let isStopping = stop.isSet
       let steady = Clock.steadyMilliseconds()
@@ -275,7 +280,7 @@ final class PartitionNode: Sendable {
       try release(&durable, neighbours, &turn)
       try sayHello(&durable, neighbours, &turn, steady: steady)
       try checkpoint(&durable, checkpointer, &turn, steady: steady, isStopping: isStopping)
-      try audit(audits, neighbours, &turn, durable)
+      if !isStopping { try audit(&durable, neighbours, &turn, steady: steady) }
 
       if taken > 0 || hasWorked {
         turn.workedAt = steady
@@ -286,8 +291,7 @@ final class PartitionNode: Sendable {
       }
       if isStopping || steady - turn.workedAt >= Self.restMilliseconds { try durable.rest() }
       if isStopping, steady >= turn.stopAt || !durable.isCheckpointing && !durable.isDirty { return nil }
-      let isBusy =
-        durable.isCheckpointing || isStopping || !turn.waitingAudits.isEmpty || audits.isRunning
+      let isBusy = durable.isCheckpointing || isStopping || turn.audits.isBusy
       if durable.isCopying { continue }
       Socket.wait(
         for: &items, milliseconds: isBehind ? 1 : isBusy ? 5 : Int(Self.tickMilliseconds))
@@ -314,6 +318,10 @@ final class PartitionNode: Sendable {
       switch event {
       case .message where SnapshotMessage.isOne(turn.peerFrame.bytes):
         try hearOfSnapshot(turn.peerFrame.bytes, durable, neighbours, &turn, source, now: now)
+      case .message where AuditMessage.isOne(turn.peerFrame.bytes):
+        // What came before it may be the entry that it names.
+        try durable.settle(neighbours)
+        hearOfAudit(turn.peerFrame.bytes, &durable, neighbours, &turn, now: now)
       case .message: try hear(turn.peerFrame.bytes, &durable, neighbours, now: now)
       case .connectionBroke(let node):
         try durable.tell(neighbours) { $0.connectionBroke(to: node, now: now) }
@@ -355,6 +363,23 @@ final class PartitionNode: Sendable {
       guard turn.sink != nil, turn.sink!.from == decoded.node else { return }
       try turn.sink!.take(piece)
     }
+  }
+
+  private func hearOfAudit(
+    _ bytes: UnsafeRawBufferPointer, _ durable: inout DurablePartition, _ neighbours: Neighbours,
+    _ turn: inout Turn, now: Int64
+  ) {
+    guard let decoded = try? AuditMessage.read(bytes), decoded.head.cluster == setup.partition.clusterHash,
+      !durable.needsRebuild
+    else { return logger.warning("partition \(partition.rawValue): a message about an audit was dropped") }
+    turn.audits.hear(decoded, &durable, now: now) { send($0, to: $1, neighbours) }
+  }
+
+  private func send(_ message: AuditMessage, to node: String, _ neighbours: Neighbours) {
+    var writer = ByteWriter(capacity: 256)
+    message.write(
+      cluster: setup.partition.clusterHash, partition: partition, node: setup.partition.node, into: &writer)
+    neighbours.send(writer.bytes, to: node)
   }
 
   private func send(_ message: SnapshotMessage, to node: String, _ neighbours: Neighbours) {
@@ -423,14 +448,14 @@ final class PartitionNode: Sendable {
       durable.core.forgetTaken()
       turn.framesInHand = 0
       turn.held.forget()
-      turn.waitingAudits.removeAll()
+      turn.audits.forget()
       try sayStale(neighbours, durable.replica.epoch)
     }
     if durable.needsRebuild {
       if durable.isCheckpointing, !durable.isFreezing {
         while try !takeWritten(&durable, checkpointer) { usleep(1_000) }
       }
-      try durable.rebuild()
+      try durable.rebuild(neighbours)
     }
     noteStatus(durable, neighbours)
   }
@@ -485,7 +510,7 @@ final class PartitionNode: Sendable {
         UnsafeRawBufferPointer(rebasing: durable.core.answers.bytes[frame.bytes]),
         neighbours.links[frame.dispatcher])
     }
-    for ticket in durable.core.audits { turn.waitingAudits.append((ticket, sn)) }
+    for ticket in durable.core.audits { turn.audits.add(ticket) }
   }
 
   private func release(
@@ -493,14 +518,12 @@ final class PartitionNode: Sendable {
   ) throws {
     guard !turn.held.isEmpty else { return }
     let now = neighbours.now
-    var audits: [(PartitionCore.AuditTicket, SequenceNumber)] = []
     let committed = durable.replica.committed.sn
     // Whether a read may be answered is the same for all that are committed.
     let mayRead = try durable.tell(neighbours) { $0.mayAnswerRead(at: committed, now: now) }
-    try turn.held.release(
-      through: committed, mayRead: mayRead, { try send($1, neighbours.links[$0]) },
-      { audits.append(($0, $1)) })
-    for (ticket, sn) in audits { turn.waitingAudits.append((ticket, sn)) }
+    let audits = try turn.held.release(
+      through: committed, mayRead: mayRead, { try send($1, neighbours.links[$0]) })
+    for ticket in audits { turn.audits.add(ticket) }
   }
 
   private func send(_ bytes: UnsafeRawBufferPointer, _ link: DispatcherLink) throws {
@@ -562,6 +585,8 @@ final class PartitionNode: Sendable {
       $0.checkpointed = checkpointed
       $0.orders = orders
       $0.replayBytes = replayBytes
+      $0.digestsCompared = UInt64(replica.count(.rule15Compared))
+      $0.digestsDiffered = UInt64(replica.count(.rule15Differed))
       $0.isActive = neighbours.activity == .active
       $0.isFull = room.isFull
       $0.isUnclean = !replica.isClean
@@ -587,8 +612,8 @@ final class PartitionNode: Sendable {
   ) throws {
     if durable.isCheckpointing { _ = try takeWritten(&durable, checkpointer) }
     let isWanted =
-      isStopping || !turn.waitingAudits.isEmpty
-      || steady - turn.checkpointAt >= Self.checkpointMilliseconds
+      isStopping
+      || steady - turn.checkpointAt >= Self.checkpointMilliseconds && !turn.audits.holdsCheckpoints
     if !durable.isCheckpointing, isWanted, durable.isDirty {
       turn.checkpointAt = steady
       durable.freeze()
@@ -598,17 +623,14 @@ final class PartitionNode: Sendable {
     }
   }
 
-  /// Starts audits whose asker's writes are all in SQLite, and sends those that are done.
+  /// Goes on with audits, and sends what came out of those that are done.
   private func audit(
-    _ audits: Audits, _ neighbours: Neighbours, _ turn: inout Turn, _ durable: borrowing DurablePartition
+    _ durable: inout DurablePartition, _ neighbours: Neighbours, _ turn: inout Turn, steady: Int64
   ) throws {
-    let (checkpointed, epoch) = (durable.checkpointed, durable.replica.epoch)
-    turn.waitingAudits.removeAll { waiting in
-      guard waiting.from <= checkpointed else { return false }
-      audits.run(waiting.ticket, database: setup.partition.databasePath, epoch: epoch)
-      return true
-    }
-    for (dispatcher, answer) in audits.takeAnswers() {
+    let isFrozen = durable.isCheckpointing
+    let answers = turn.audits.turn(&durable, now: steady) { send($0, to: $1, neighbours) }
+    if !isFrozen, durable.isCheckpointing { turn.checkpointAt = steady }
+    for (dispatcher, answer) in answers {
       let isSent = try answer.withUnsafeBytes { try neighbours.links[dispatcher].send($0) }
       if !isSent { logger.warning("an audit's answer was dropped, because the dispatcher is gone") }
     }

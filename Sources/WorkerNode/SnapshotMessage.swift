@@ -5,8 +5,7 @@ import Replication
 /// What a learner and its primary say about a snapshot, besides the protocol of their replicas (rule 11).
 /// The learner asks for piece after piece, so that it sets the pace.
 ///
-/// Little endian, and as a peer's message: `kind u8 | version u8 | partition u16 | cluster u64 |
-/// node length u8, UTF-8`, then
+/// A ``PeerHead``, then
 ///
 /// | kind | |
 /// | --- | --- |
@@ -28,7 +27,6 @@ enum SnapshotMessage {
   }
 
   static let pieceBytesMax = 512 << 10
-  private static let version: UInt8 = 1
   private static let requestKind: UInt8 = 48
   private static let pieceKind: UInt8 = 49
 
@@ -38,22 +36,17 @@ enum SnapshotMessage {
     var message: SnapshotMessage
   }
 
-  enum DecodingError: Error { case invalid }
-
   static func isOne(_ bytes: UnsafeRawBufferPointer) -> Bool {
     bytes.first == requestKind || bytes.first == pieceKind
   }
 
   func write(cluster: UInt64, partition: PartitionID, node: String, into writer: inout ByteWriter) {
-    switch self {
-    case .request: writer.append(Self.requestKind)
-    case .piece: writer.append(Self.pieceKind)
-    }
-    writer.append(Self.version)
-    writer.append(littleEndian: partition.rawValue)
-    writer.append(littleEndian: cluster)
-    writer.append(UInt8(node.utf8.count))
-    writer.append(utf8: node)
+    let kind =
+      switch self {
+      case .request: Self.requestKind
+      case .piece: Self.pieceKind
+      }
+    PeerHead(kind: kind, partition: partition, cluster: cluster, node: node).write(into: &writer)
     switch self {
     case .request(let snapshot, let offset):
       writer.append(littleEndian: snapshot)
@@ -73,31 +66,25 @@ enum SnapshotMessage {
   /// - Throws: it is none, or its bytes are not those that were sent.
   static func read(_ bytes: UnsafeRawBufferPointer) throws -> Decoded {
     var reader = ByteReader(bytes)
-    let kind: UInt8 = try reader.number()
-    guard try reader.number(UInt8.self) == version else { throw DecodingError.invalid }
-    _ = try reader.number(UInt16.self)
-    let cluster: UInt64 = try reader.number()
-    let length: UInt8 = try reader.number()
-    guard let node = String(validating: try reader.slice(Int(length)), as: UTF8.self),
-      NodeRecord.isName(node)
-    else { throw DecodingError.invalid }
+    let head = try PeerHead(&reader)
     let snapshot: UInt64 = try reader.number()
-    guard kind == pieceKind else {
+    guard head.kind == pieceKind else {
       let offset: UInt64 = try reader.number()
-      guard kind == requestKind, reader.isAtEnd else { throw DecodingError.invalid }
-      return Decoded(cluster: cluster, node: node, message: .request(snapshot: snapshot, offset: offset))
+      guard head.kind == requestKind, reader.isAtEnd else { throw PeerHead.DecodingError.invalid }
+      return Decoded(
+        cluster: head.cluster, node: head.node, message: .request(snapshot: snapshot, offset: offset))
     }
     let mark = LogMark(
       sn: SequenceNumber(try reader.number()), tag: Epoch(try reader.number()), hash: try reader.number())
     let (total, offset): (UInt64, UInt64) = (try reader.number(), try reader.number())
     let hash: UInt64 = try reader.number()
-    guard reader.remaining <= pieceBytesMax else { throw DecodingError.invalid }
+    guard reader.remaining <= pieceBytesMax else { throw PeerHead.DecodingError.invalid }
     let rest = try reader.slice(reader.remaining)
     guard snapshot != 0, total <= 1 << 46, offset <= total, UInt64(rest.count) <= total - offset,
       mark.sn.rawValue < 1 << 46, XXH64.hash(rest, seed: offset) == hash
-    else { throw DecodingError.invalid }
+    else { throw PeerHead.DecodingError.invalid }
     return Decoded(
-      cluster: cluster, node: node,
+      cluster: head.cluster, node: head.node,
       message: .piece(Piece(snapshot: snapshot, mark: mark, total: total, offset: offset, bytes: rest)))
   }
 }

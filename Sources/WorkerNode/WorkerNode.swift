@@ -191,6 +191,8 @@ package final class WorkerNode {
       row.last = status.last
       row.full = status.isFull
       row.unclean = status.isUnclean
+      row.digestsCompared = status.digestsCompared
+      row.digestsDiffered = status.digestsDiffered
       return row
     }
     // What it has on disk and was not told to serve: it may join again with little to catch up.

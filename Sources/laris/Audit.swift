@@ -6,17 +6,21 @@ import NodeSupport
 
 struct Audit: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Checks every partition's books, row against row.",
+    abstract: "Checks every partition's books, row against row, and that its replicas are equal.",
     discussion: """
       Each partition writes a checkpoint and then checks its tables while it goes on serving: accounts
       against transfers, escrow against orders, payments against orders, stock against orders.
+
+      All replicas write theirs after the same entry, and say what their tables hold: for each partition one
+      line says which members are equal, which differ and in which tables, and which were not reached.
 
       With --history also what clients were answered: every final answer that laris-loadtest run --history
       recorded is asked for by its request id and compared byte for byte; requests that were recorded as
       not executed must have had no effect; and the cluster's count of orders must be what the histories
       tell, unless --shared says that others placed orders too.
 
-      Exit code 0: all is as it must be; 1: not, and the first row that shows it is printed.
+      Exit code 0: all is as it must be; 1: not, and the first row that shows it is printed. A replica that
+      differs or was not reached is such a finding; one that a group lacks is not: laris status shows it.
 
         laris audit
         laris audit --history sale.history.lz4
@@ -25,7 +29,7 @@ struct Audit: ParsableCommand {
 
   @OptionGroup var cluster: ClusterOptions
 
-  @Flag(help: "Print JSON: {clean, accounts, partitions: [AuditReport], history}.")
+  @Flag(help: "Print JSON: {clean, equal, accounts, partitions: [AuditReport], history}.")
   var json = false
 
   @Option(help: "How long one partition's audit may take, in seconds.")
@@ -77,16 +81,20 @@ struct Audit: ParsableCommand {
     let booksBalance = reports.allSatisfy { report in
       !report.checks.isEmpty && report.checks.allSatisfy { $0.violations == 0 }
     }
-    let isClean = booksBalance && answers?.isClean ?? true
+    let replicas = ReplicaComparison(reports, wanted: Int(status.replicas))
+    let isClean = booksBalance && replicas.isEqual && answers?.isClean ?? true
     Terminal.print(
       try json
-        ? jsonText(reports, accounts, answers, isClean) : text(reports, accounts, status, answers, isClean))
-    if !isClean { throw NodeError(.no, "the audit found a broken rule") }
+        ? jsonText(reports, accounts, replicas, answers, isClean)
+        : text(reports, accounts, status, replicas, answers, isClean))
+    if !booksBalance { throw NodeError(.no, "the audit found a broken rule") }
+    if !replicas.isEqual { throw NodeError(.no, "the audit found replicas that are not equal, or not there") }
+    if !isClean { throw NodeError(.no, "the audit found answers that were not kept") }
   }
 
   private func text(
     _ reports: [Laris_AuditReport], _ accounts: [String: Int128], _ status: Laris_ClusterStatus,
-    _ answers: AuditHistory?, _ isClean: Bool
+    _ replicas: ReplicaComparison, _ answers: AuditHistory?, _ isClean: Bool
   ) -> String {
     var names: [String] = []
     for check in reports.flatMap(\.checks) where !names.contains(check.name) { names.append(check.name) }
@@ -115,19 +123,26 @@ struct Audit: ParsableCommand {
         text += "\(check.firstViolation)\n"
       }
     }
+    text += replicas.lines.joined(separator: "\n") + "\n"
     if let answers { text += answers.text + "\n" }
-    let balanced = answers == nil ? "the books balance" : "the books balance, and every answer is kept"
+    var findings = ["the books balance"]
+    if status.replicas > 1 { findings.append("replicas are equal") }
+    if answers != nil { findings.append("every answer is kept") }
+    let last = findings.removeLast()
+    let balanced = findings.isEmpty ? last : "\(findings.joined(separator: ", ")), and \(last)"
     text += isClean ? "clean: \(balanced)" : "NOT CLEAN"
     return text
   }
 
   private func jsonText(
-    _ reports: [Laris_AuditReport], _ accounts: [String: Int128], _ answers: AuditHistory?, _ isClean: Bool
+    _ reports: [Laris_AuditReport], _ accounts: [String: Int128], _ replicas: ReplicaComparison,
+    _ answers: AuditHistory?, _ isClean: Bool
   ) throws -> String {
     let partitions = try reports.map { try $0.jsonString() }.joined(separator: ",")
     let sums = accounts.sorted { $0.key < $1.key }.map { "\"\($0.key)\":\"\($0.value)\"" }.joined(
       separator: ",")
     let history = try answers.map { ",\"history\":\(try $0.json)" } ?? ""
-    return "{\"clean\":\(isClean),\"accounts\":{\(sums)},\"partitions\":[\(partitions)]\(history)}"
+    return
+      "{\"clean\":\(isClean),\"equal\":\(replicas.isEqual),\"accounts\":{\(sums)},\"partitions\":[\(partitions)]\(history)}"
   }
 }

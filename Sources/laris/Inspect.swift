@@ -140,6 +140,8 @@ struct Inspect: ParsableCommand {
     for key in ["cluster", "partition", "format", "applied_sn", "time", "orders_placed"] {
       fields.append((key, try value("SELECT value FROM meta WHERE key = '\(key)'")))
     }
+    let digest = "SELECT printf('%016x', value) FROM meta WHERE key = 'applied_digest'"
+    fields.append(("applied_digest", try value(digest)))
     for table in ["shops", "skus", "orders", "payments", "accounts", "transfers", "requests"] {
       fields.append((table, try value("SELECT count(*) FROM \(table)") + " rows"))
     }

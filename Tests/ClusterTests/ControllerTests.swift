@@ -13,11 +13,11 @@ struct ControllerTests {
 
   private static func worker(
     _ node: String, _ incarnation: UInt64 = 1, zone: String? = nil, isDraining: Bool = false,
-    holds: Set<UInt16> = []
+    holds: Set<UInt16> = [], halted: Set<UInt16> = []
   ) -> Controller.Worker {
     Controller.Worker(
       node: node, incarnation: Incarnation(incarnation), zone: zone, isDraining: isDraining,
-      holds: Set(holds.map { PartitionID($0) }))
+      holds: Set(holds.map { PartitionID($0) }), halted: Set(halted.map { PartitionID($0) }))
   }
 
   private static func steps(
@@ -146,6 +146,17 @@ struct ControllerTests {
     }
     let back = fresh + [Self.worker("c", holds: [0])]
     #expect(Self.asked(Self.steps(groups, back, replicas: 2)) == [.join("c")])
+  }
+
+  @Test func `a worker that has stopped in a group is not asked to join it, before it is started again`() {
+    let groups = [Self.group(0, epoch: 3, on: "a", 1)]
+    let workers = [Self.worker("a"), Self.worker("b", holds: [0], halted: [0]), Self.worker("c")]
+    #expect(Self.steps(groups, workers, replicas: 2).isEmpty)
+    #expect(Self.asked(Self.steps(groups, workers, replicas: 2, after: 30_000)) == [.join("c")])
+    #expect(Self.steps(groups, Array(workers[...1]), replicas: 2, after: 30_000).isEmpty)
+    // What stands is taken back.
+    let asked = [Self.group(0, epoch: 3, on: "a", 1, asked: .join("b"))]
+    #expect(Self.asked(Self.steps(asked, workers, replicas: 2)) == [nil])
   }
 
   @Test func `the delay begins anew when the group was whole meanwhile`() {

@@ -159,8 +159,8 @@ final class Worker {
 enum TablesDigest {
   private static let tables = [
     // How far it goes is asked for apart: a start adds an entry that changes nothing.
-    "meta WHERE key <> 'applied_sn' ORDER BY key", "shops ORDER BY shop_id", "skus ORDER BY shop_id, sku_id",
-    "orders ORDER BY sn",
+    "meta WHERE key NOT IN ('applied_sn', 'applied_digest') ORDER BY key",
+    "shops ORDER BY shop_id", "skus ORDER BY shop_id, sku_id", "orders ORDER BY sn",
     "payments ORDER BY provider, reference", "accounts ORDER BY kind, owner",
     "transfers ORDER BY sn, number",
     // How answers and reservations share rows is a matter of which checkpoints were made.

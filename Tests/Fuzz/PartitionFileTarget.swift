@@ -131,7 +131,7 @@ enum PartitionFiles {
       stage = "state"
       let state = try reader.state()
       var core = Partitions.core(
-        applied: state.applied, time: state.time, ordersPlaced: state.ordersPlaced,
+        applied: state.applied, time: state.time, ordersPlaced: state.ordersPlaced, digest: state.digest,
         horizon: try reader.requestHorizon())
       stage = "group"
       var commands = RandomCommands(SplitMix64(seed: 11))

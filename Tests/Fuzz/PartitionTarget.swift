@@ -75,11 +75,13 @@ enum Partitions {
   }
 
   static func core(
-    applied: SequenceNumber = .zero, time: Milliseconds = 0, ordersPlaced: UInt64 = 0, horizon: Int64 = 0
+    applied: SequenceNumber = .zero, time: Milliseconds = 0, ordersPlaced: UInt64 = 0, digest: UInt64 = 0,
+    horizon: Int64 = 0
   ) -> PartitionCore {
     var core = PartitionCore(
       partition: PartitionID(RandomCommands.partition), terms: terms, windowMilliseconds: window,
-      applied: applied, time: time, ordersPlaced: ordersPlaced, horizon: horizon, rowsExpected: 16)
+      applied: applied, time: time, ordersPlaced: ordersPlaced, digest: digest, horizon: horizon,
+      rowsExpected: 16)
     core.requests = AnsweredRequests(entriesPerGeneration: 128, generationsMax: 1_000, horizon: horizon)
     return core
   }
@@ -104,6 +106,7 @@ enum Partitions {
 
   static func same(_ a: Checkpoint, _ b: Checkpoint) -> String? {
     if a.applied != b.applied { return "applied \(a.applied), \(b.applied)" }
+    if a.digest != b.digest { return "the digest of what entries changed" }
     if a.shops != b.shops { return "shops" }
     if a.skus != b.skus { return "skus" }
     if a.orders != b.orders { return "orders" }

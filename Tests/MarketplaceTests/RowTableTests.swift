@@ -13,9 +13,14 @@ struct RowTableTests {
     }
   }
 
-  private struct Row: Equatable {
+  private struct Row: Equatable, ImagedRow {
     var key: UInt64
     var text: String
+
+    func add(to image: inout RowImage) {
+      image.add(key)
+      image.add(text)
+    }
   }
 
   /// What the table must hold: dictionaries and nothing clever.

@@ -41,7 +41,7 @@ struct RefusalTests {
     try Self.open(test.path)
   }
 
-  @Test(arguments: [3, 99, Int64.max])
+  @Test(arguments: [4, 99, Int64.max])
   func `a file of a newer format is refused by its format, and stays as it is`(_ format: Int64) throws {
     let test = try TestPartition()
     try Self.execute(
@@ -56,7 +56,7 @@ struct RefusalTests {
     #expect(throws: SQLiteError.self) { _ = try database.prepare("SELECT * FROM transfers") }
   }
 
-  @Test(arguments: [1, 0, -1] as [Int64])
+  @Test(arguments: [2, 1, 0, -1] as [Int64])
   func `a file of an older format is refused by its format, and stays as it is`(_ format: Int64) throws {
     let test = try TestPartition()
     try Self.execute(

@@ -42,8 +42,8 @@ final class TestPartition {
     let state = try reader.state()
     return PartitionCore(
       partition: partition, terms: terms, windowMilliseconds: window, applied: state.applied,
-      time: state.time, ordersPlaced: state.ordersPlaced, horizon: try reader.requestHorizon(),
-      rowsExpected: 256)
+      time: state.time, ordersPlaced: state.ordersPlaced, digest: state.digest,
+      horizon: try reader.requestHorizon(), rowsExpected: 256)
   }
 
   /// Forgets what is in memory, as a process that starts again.

@@ -124,6 +124,7 @@ struct PartitionRunTests {
     var applied: SequenceNumber
     var time: Milliseconds
     var ordersPlaced: UInt64
+    var digest: UInt64
 
     init(_ worker: Worker) {
       worker.checkpoint()
@@ -138,6 +139,7 @@ struct PartitionRunTests {
       applied = store.applied
       time = store.time
       ordersPlaced = store.ordersPlaced
+      digest = store.digest
     }
   }
 
@@ -175,6 +177,7 @@ struct PartitionRunTests {
     let again = Worker(log: worker.log)
     #expect(again.core.applied == worker.core.applied)
     #expect(again.core.time == worker.core.time)
+    #expect(again.core.digest == worker.core.digest, "seed \(seed)")
     #expect(answered.count > 1_000)
     for (request, answer) in answered {
       let repeated = again.tell(request, at: again.core.time)
@@ -213,6 +216,10 @@ struct PartitionRunTests {
         }
         return
       }
+      guard forgetful.core.digest == whole.core.digest else {
+        Issue.record("step \(step) of seed \(seed): the digests differ")
+        return
+      }
       traffic.learn(answers)
       // A checkpoint is written while groups go on, then rows may leave.
       if let checkpoint = waiting, traffic.random.chance(40) {
@@ -232,7 +239,9 @@ struct PartitionRunTests {
         waiting = nil
         isFreezing = false
         forgetful = Worker(store: forgetful.store, log: forgetful.log, generations: (16, 2))
-        guard forgetful.core.applied == whole.core.applied, forgetful.core.time == whole.core.time else {
+        guard forgetful.core.applied == whole.core.applied, forgetful.core.time == whole.core.time,
+          forgetful.core.digest == whole.core.digest
+        else {
           Issue.record("step \(step) of seed \(seed): the restart lost something")
           return
         }

@@ -37,6 +37,7 @@ struct FakeStore {
   var applied = SequenceNumber.zero
   var time: Milliseconds = 0
   var ordersPlaced: UInt64 = 0
+  var digest: UInt64 = 0
 
   struct Request: Equatable {
     var sequenceNumber: UInt64
@@ -63,6 +64,7 @@ struct FakeStore {
     applied = checkpoint.applied
     time = checkpoint.time
     ordersPlaced = checkpoint.ordersPlaced
+    digest = checkpoint.digest
   }
 
   func find(_ missing: Reservations.Missing) -> [Reservations.Item] {
@@ -117,7 +119,8 @@ final class Worker {
     let horizon = (store.requests.keys.map(\.milliseconds).max() ?? -1) + 1
     core = PartitionCore(
       partition: Self.partition, terms: Self.terms, windowMilliseconds: Self.window, applied: store.applied,
-      time: store.time, ordersPlaced: store.ordersPlaced, horizon: horizon, rowsExpected: 1)
+      time: store.time, ordersPlaced: store.ordersPlaced, digest: store.digest, horizon: horizon,
+      rowsExpected: 1)
     if let generations {
       core.requests = AnsweredRequests(
         entriesPerGeneration: generations.entries, generationsMax: generations.most, horizon: horizon)
