@@ -141,7 +141,7 @@ extension Replica {
       let primary = configuration.primary
     else { return nil }
     // One that is barred has more to say to a beacon than the desk can.
-    guard role == .learner || !(grace.isAbandoned || grace.isBarred) else { return nil }
+    guard role == .learner ? !isCountedOn : !(grace.isAbandoned || grace.isBarred) else { return nil }
     return BeaconDesk.Follower(
       primary: primary, incarnation: configuration.incarnation, isMember: role == .secondary,
       durable: vouched, checkpointed: checkpointed, grace: grace,

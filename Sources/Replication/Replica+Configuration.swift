@@ -13,7 +13,11 @@ extension Replica {
   package mutating func configurationWasRead(_ record: GroupRecord?, now: Int64) {
     advance(now)
     readingSince = nil
-    if let record { learn(record, isRead: true) }
+    if let record {
+      // The process before can't have known of a later one.
+      if hasLost, lostThrough == nil { lostThrough = record.epoch }
+      learn(record, isRead: true)
+    }
     settle()
   }
 

@@ -195,10 +195,10 @@ extension Replica {
     settleLease()
   }
 
-  /// A member that starts again gets a new epoch, whatever its process before may have asked for.
+  /// A member that starts again gets a new epoch, whatever its process before may have asked for; a learner
+  /// too, if it has lost what that acknowledged.
   mutating func receiveRestarted(_ envelope: PeerEnvelope) {
-    guard role == .primary, let place = peers.firstIndex(where: { $0.node == envelope.node && $0.isMember })
-    else { return }
+    guard role == .primary, let place = peers.firstIndex(where: { $0.node == envelope.node }) else { return }
     peers[place].needsEpoch = true
     reconfigure()
   }

@@ -9,10 +9,17 @@ extension Replica {
 
   private var isFollower: Bool { role == .secondary || role == .learner }
 
-  private var mayAcknowledge: Bool { grace.mayAcknowledge || mutation.contains(.ackAfterGrace) }
+  private var mayAcknowledge: Bool {
+    if role == .learner, isCountedOn { return false }
+    return grace.mayAcknowledge || mutation.contains(.ackAfterGrace)
+  }
+
+  /// A primary may still count on what this replica has lost.
+  var isCountedOn: Bool { hasLost && lostThrough.map { epoch <= $0 } ?? true }
 
   mutating func receiveBeacon(_ beacon: PeerMessage.Beacon, _ envelope: PeerEnvelope) {
     guard isFollower, isFromPrimary(envelope) else { return }
+    if role == .learner, isCountedOn { return send(.restarted, to: envelope.node) }
     let isAnswered = answeredByDesk.epoch == epoch && beacon.sentAt <= answeredByDesk.sentAt
     if isAnswered {
       // The grace has run since it came.
@@ -174,10 +181,10 @@ extension Replica {
 
   /// - Parameter base: the primary's log begins behind it.
   mutating func receiveSnapshotNeeded(_ base: SequenceNumber, _ envelope: PeerEnvelope) {
-    guard role == .learner, isFromPrimary(envelope) else { return }
-    // A late one must not take away what was acknowledged since: a log that begins there or later, or that was
-    // found to be the primary's as far as that, goes on without a snapshot. One that was, and does not reach so
-    // far, was left behind while the primary did not know of this learner.
+    guard role == .learner, isFromPrimary(envelope), !isCountedOn else { return }
+    // A late one must not take away what was acknowledged since: a log that begins there or later, or that
+    // was found to be the primary's as far as that, goes on without a snapshot. One that was, and does not
+    // reach so far, was left behind while the primary did not know of this learner.
     if !awaitsSnapshot, index.base.sn >= base || (hasMatched && matchedThrough >= base) { return }
     awaitsSnapshot = true
     hasMatched = false

@@ -49,6 +49,10 @@ package struct Replica: Sendable {
   var checkpointed: SequenceNumber
   /// Rule 9.
   var isEligible: Bool
+  /// The log was damaged at the start. What the process before acknowledged is gone, and in the epochs up to
+  /// `lostThrough` a primary may count on it: nothing is acknowledged in them. nil: it is not known yet.
+  let hasLost: Bool
+  var lostThrough: Epoch?
   /// Its epoch is being made durable.
   var adopting: GroupRecord?
   /// A configuration was asked for then.
@@ -117,6 +121,7 @@ package struct Replica: Sendable {
     applied = committed.sn
     checkpointed = start.checkpointed
     isEligible = start.isClean
+    hasLost = !start.isClean
     grace = Grace(from: now, settings.graceMilliseconds)
     self.now = now
     read()

@@ -211,6 +211,31 @@ struct RulesTests {
     #expect(!replica.isAwaitingSnapshot && replica.durable == mark)
   }
 
+  @Test func `rule 9: a learner that lost what it acknowledged is not promoted for it`() throws {
+    let group = Group(["a", "b", "c"], secondaries: ["b"])
+    group.write("a")
+    // It catches up, and its promotion is refused for now.
+    group.swapOutcome = { $0.secondaries.contains("c") ? .notAsked : nil }
+    group.record.proposal = .join("c")
+    for name in ["a", "c"] { group.act(name) { $0.configurationWasTold(group.record, now: group.now) } }
+    group.run(100)
+    #expect(group.replicas["c"]!.last == group.replicas["a"]!.last)
+    let epoch = group.record.epoch
+    group.crash("c")
+    group.heads["c"] = []
+    group.start("c", incarnation: 2, isClean: false)
+    group.swaps = []
+    group.run(60)
+    // First a new epoch with the members that there are.
+    let first = try #require(group.swaps.first { $0.epoch == epoch.next })
+    #expect(first.primary == "a" && first.secondaries == ["b"])
+    group.swapOutcome = nil
+    group.run(300)
+    // It waits for a snapshot, and vouches for nothing.
+    #expect(group.snapshots.contains("c") && group.record.secondaries == ["b"])
+    #expect(group.replicas["c"]!.isAwaitingSnapshot && group.replicas["a"]!.isActive)
+  }
+
   @Test func `rule 8: a longer secondary is cut to what the new primary has`() throws {
     let group = Group(["a", "b", "c"])
     group.cut = ["ab", "ba"]
