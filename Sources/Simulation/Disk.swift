@@ -157,7 +157,7 @@ struct Tables {
   /// Rule 15, of all that was applied.
   var digest: UInt64 = 0
 
-  mutating func write(_ checkpoint: Checkpoint, digest: UInt64) {
+  mutating func write(_ checkpoint: Checkpoint) {
     for shop in checkpoint.shops { shops[ShopID(shop.id)] = shop }
     for sku in checkpoint.skus { skus[SKUKey(shop: sku.shop, sku: sku.sku)] = sku }
     let held = applied.rawValue
@@ -183,7 +183,7 @@ struct Tables {
     applied = checkpoint.applied
     time = checkpoint.time
     ordersPlaced = checkpoint.ordersPlaced
-    self.digest = digest
+    digest = checkpoint.digest
   }
 
   /// What ``PartitionCore/missingReservations(now:)`` asks for.

@@ -469,7 +469,7 @@ extension Simulation {
       process.freeze()
     }
     if let frozen = process.frozen, !process.isWriting,
-      frozen.checkpoint.applied <= process.replica.committed.sn
+      frozen.applied <= process.replica.committed.sn
     {
       process.isWriting = true
       queue.add(
@@ -481,9 +481,9 @@ extension Simulation {
   func checkpointWritten(_ worker: Worker, _ generation: Int) {
     let process = worker.process!
     guard process.generation == generation, process.isWriting, let frozen = process.frozen else { return }
-    worker.disk.tables.write(frozen.checkpoint, digest: frozen.digest)
-    process.core.written(frozen.checkpoint.receipt, keeping: 16)
-    process.replica.checkpointed(through: frozen.checkpoint.applied)
+    worker.disk.tables.write(frozen)
+    process.core.written(frozen.receipt, keeping: 16)
+    process.replica.checkpointed(through: frozen.applied)
     process.frozen = nil
     process.isWriting = false
     let tail: UInt64 = mix.shortLogs ? 0 : 400

@@ -378,12 +378,12 @@ package final class Simulation {
       guard let process = worker.process else { continue }
       var tables = worker.disk.tables
       // A checkpoint that is under way is of an earlier moment.
-      if let frozen = process.frozen { tables.write(frozen.checkpoint, digest: frozen.digest) }
-      tables.write(process.core.makeCheckpoint(), digest: process.digest)
+      if let frozen = process.frozen { tables.write(frozen) }
+      tables.write(process.core.makeCheckpoint())
       referee.compare(worker.name, tables)
-      mixTrace(process.digest)
+      mixTrace(process.core.digest)
       if let primary = workers.first(where: { $0.name == record.primary })?.process,
-        primary.digest != process.digest
+        primary.core.digest != process.core.digest
       {
         referee.fail("\(worker.name) has another digest than the primary")
       }

@@ -89,12 +89,10 @@ final class Process {
   var received: [ReceivedBatches]
   var helloAt: [Int64]
   var questions = Questions()
-  var frozen: (checkpoint: Checkpoint, digest: UInt64)?
+  var frozen: Checkpoint?
   var isWriting = false
   /// New with every load of the working set.
   var generation = 0
-  var digest: UInt64
-  var transfersSeen = 0
   /// Of the prepare that is being received.
   var hand: [UInt8] = []
   var isSyncing = false
@@ -119,7 +117,6 @@ final class Process {
     let start = disk.start
     replica = Replica(identity, start, settings: settings, now: now)
     core = Self.emptyCore(disk.tables)
-    digest = disk.tables.digest
     received = Array(repeating: ReceivedBatches(), count: dispatchers)
     helloAt = Array(repeating: 0, count: dispatchers)
     load(disk, through: start.committed)
@@ -128,7 +125,8 @@ final class Process {
   private static func emptyCore(_ tables: Tables) -> PartitionCore {
     var core = PartitionCore(
       partition: partition, terms: terms, windowMilliseconds: window, applied: tables.applied,
-      time: tables.time, ordersPlaced: tables.ordersPlaced, horizon: tables.horizon, rowsExpected: 1)
+      time: tables.time, ordersPlaced: tables.ordersPlaced, digest: tables.digest, horizon: tables.horizon,
+      rowsExpected: 1)
     core.requests = AnsweredRequests(
       entriesPerGeneration: 256, generationsMax: 2, horizon: tables.horizon)
     return core
@@ -138,8 +136,6 @@ final class Process {
   func load(_ disk: Disk, through sn: SequenceNumber) {
     generation += 1
     core = Self.emptyCore(disk.tables)
-    digest = disk.tables.digest
-    transfersSeen = 0
     frozen = nil
     isWriting = false
     forgetsRequests = false
@@ -176,23 +172,10 @@ final class Process {
     }
   }
 
-  /// Rule 15: chains what the block's money did, and how far it got.
-  func noteApplied() {
-    var sum = digest ^ core.applied.rawValue &* 0x9E37_79B9_7F4A_7C15
-    sum = XXH64.hash(core.ordersPlaced, seed: sum)
-    for transfer in core.books.transfers[transfersSeen...] {
-      sum = XXH64.hash(UInt64(bitPattern: transfer.amount), seed: sum)
-      sum = XXH64.hash(transfer.credit.owner, seed: sum)
-    }
-    transfersSeen = core.books.transfers.count
-    digest = sum
-    replica.applied(through: core.applied, digest: digest)
-  }
+  /// Rule 15.
+  func noteApplied() { replica.applied(through: core.applied, digest: core.digest) }
 
-  func freeze() {
-    frozen = (core.makeCheckpoint(), digest)
-    transfersSeen = 0
-  }
+  func freeze() { frozen = core.makeCheckpoint() }
 
   /// How a dispatcher's socket knows this process's connection: the worker's place, and which life it is.
   static func routingID(_ place: Int, _ incarnation: UInt64) -> [UInt8] {
