@@ -148,7 +148,7 @@ let package = Package(
     .testTarget(
       name: "DurablePartitionTests",
       dependencies: [
-        "TestSupport", "SimulatedDisk",
+        "TestMarketplace", "TestSupport", "SimulatedDisk",
         "Bytes", "Cluster", "DurablePartition", "Files", "Marketplace", "PartitionStore", "ReplicationLog",
         "SQLite", "Wire", "WorkerCore", "Replication",
       ]),

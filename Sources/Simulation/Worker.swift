@@ -47,22 +47,6 @@ final class Process {
     let receivedAt: Int64
   }
 
-  /// Which batches a dispatcher has sent, so that none is executed before one that was lost.
-  struct ReceivedBatches {
-    private var dispatcher = Incarnation(0)
-    private var last: UInt64 = 0
-
-    mutating func accepts(_ header: BatchHeader) -> Bool {
-      if header.dispatcher != dispatcher {
-        dispatcher = header.dispatcher
-        last = 0
-      }
-      guard header.after <= last else { return false }
-      last = max(last, header.number)
-      return true
-    }
-  }
-
   /// What is asked of the configuration manager, of which dispatcher.
   struct Questions {
     var number: UInt64 = 0

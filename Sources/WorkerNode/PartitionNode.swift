@@ -636,23 +636,6 @@ final class PartitionNode: Sendable {
     }
   }
 
-  /// Which batches a dispatcher has sent, so that none is executed before one that was lost.
-  private struct ReceivedBatches {
-    private var dispatcher = Incarnation(0)
-    private var last: UInt64 = 0
-
-    mutating func accepts(_ header: BatchHeader) -> Bool {
-      if header.dispatcher != dispatcher {
-        dispatcher = header.dispatcher
-        last = 0
-      }
-      if header.number & BatchHeader.unordered != 0 { return true }
-      guard header.after <= last else { return false }
-      last = max(last, header.number)
-      return true
-    }
-  }
-
   /// - Returns: whether the frame was taken, and must stay.
   private func accept(
     _ bytes: UnsafeRawBufferPointer, _ durable: inout DurablePartition, _ received: inout ReceivedBatches,

@@ -5,6 +5,7 @@ import Files
 import PartitionStore
 import Replication
 import SimulatedDisk
+import TestMarketplace
 import Wire
 import WorkerCore
 
@@ -62,18 +63,16 @@ final class Pair {
     /// One group. It may be answered when it is committed.
     func work(_ requests: [Traffic.Sent], at wall: Int64) throws {
       batches += 1
-      var frame = ByteWriter()
-      BatchHeader(
-        partition: Worker.partition, epoch: durable.replica.epoch, dispatcher: Incarnation(1), number: batches
-      ).write(.batch, into: &frame)
-      for request in requests {
-        request.bytes.withUnsafeBytes { BatchItem.write($0, deadlineMilliseconds: 1_000, into: &frame) }
+      let frame = Batches.frame(
+        requests.map { ($0.bytes, 1_000) }, partition: Worker.partition, number: batches,
+        epoch: durable.replica.epoch, dispatcher: Incarnation(1))
+      // It stays where it is until the group is done.
+      try frame.withUnsafeBytes { bytes in
+        if !requests.isEmpty { try durable.core.take(bytes, dispatcher: 0, receivedAt: wall) }
+        let refusal = durable.refusal(now: now)
+        precondition(refusal == nil, "\(name): \(String(describing: refusal))")
+        try durable.work(self, now: wall)
       }
-      BatchHeader.setCount(requests.count, in: &frame)
-      if !requests.isEmpty { try durable.core.take(frame.bytes, dispatcher: 0, receivedAt: wall) }
-      let refusal = durable.refusal(now: now)
-      precondition(refusal == nil, "\(name): \(String(describing: refusal))")
-      try durable.work(self, now: wall)
     }
 
     /// Answers of the last group.

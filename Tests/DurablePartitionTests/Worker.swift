@@ -6,6 +6,7 @@ import Marketplace
 import PartitionStore
 import Replication
 import SQLite
+import TestMarketplace
 import Wire
 import WorkerCore
 
@@ -96,18 +97,16 @@ final class Worker {
   @discardableResult
   func tell(_ requests: [Traffic.Sent], at now: Milliseconds) throws -> [[UInt8]] {
     batches += 1
-    var frame = ByteWriter()
-    BatchHeader(
-      partition: Self.partition, epoch: durable.replica.epoch, dispatcher: Incarnation(1), number: batches
-    ).write(.batch, into: &frame)
-    for request in requests {
-      request.bytes.withUnsafeBytes { BatchItem.write($0, deadlineMilliseconds: 1_000, into: &frame) }
-    }
-    BatchHeader.setCount(requests.count, in: &frame)
-    if !requests.isEmpty { try durable.core.take(frame.bytes, dispatcher: 0, receivedAt: now) }
     let before = applied
     surroundings.now += 1
-    try durable.work(surroundings, now: now)
+    let frame = Batches.frame(
+      requests.map { ($0.bytes, 1_000) }, partition: Self.partition, number: batches,
+      epoch: durable.replica.epoch, dispatcher: Incarnation(1))
+    // It stays where it is until the group is done.
+    try frame.withUnsafeBytes { bytes in
+      if !requests.isEmpty { try durable.core.take(bytes, dispatcher: 0, receivedAt: now) }
+      try durable.work(surroundings, now: now)
+    }
     precondition(durable.replica.committed.sn == durable.core.applied, "what is answered is committed")
     if applied > before {
       blocks.append(

@@ -45,20 +45,7 @@ private final class EtcdCluster {
   }
 
   func start(_ name: String, _ arguments: [String]) throws {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: try Programs.path("laris"))
-    process.arguments = arguments
-    let path = log(name)
-    if !FileManager.default.fileExists(atPath: path) {
-      _ = FileManager.default.createFile(atPath: path, contents: nil)
-    }
-    let log = FileHandle(forWritingAtPath: path)
-    _ = try log?.seekToEnd()
-    process.standardOutput = log
-    process.standardError = log
-    process.standardInput = FileHandle.nullDevice
-    try process.run()
-    nodes[name] = process
+    nodes[name] = try Programs.start("laris", arguments, appendingTo: log(name))
   }
 
   func log(_ name: String) -> String { folder.path + "/\(name).log" }

@@ -35,23 +35,11 @@ final class LoneDispatcher {
   }
 
   func start() throws {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: try Programs.path("laris"))
-    process.arguments =
+    let arguments =
       [
         "dispatcher", "--data", folder.path + "/dispatcher", "--listen", services, "--worker-listen", workers,
       ] + options
-    let path = folder.path + "/dispatcher.log"
-    if !FileManager.default.fileExists(atPath: path) {
-      _ = FileManager.default.createFile(atPath: path, contents: nil)
-    }
-    let log = FileHandle(forWritingAtPath: path)
-    _ = try log?.seekToEnd()
-    process.standardOutput = log
-    process.standardError = log
-    process.standardInput = FileHandle.nullDevice
-    try process.run()
-    self.process = process
+    process = try Programs.start("laris", arguments, appendingTo: folder.path + "/dispatcher.log")
   }
 
   var said: String {

@@ -46,23 +46,12 @@ private final class HandRun {
   func data(of node: String) -> String { dispatcher.folder.path + "/" + node }
 
   func start(_ node: String) throws {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: try Programs.path("laris"))
-    process.arguments = [
+    let arguments = [
       "worker", "--data", data(of: node), "--node", node, "--dispatcher", dispatcher.workers,
       "--replication-listen", "tcp://127.0.0.1:\(try freePort())",
     ]
-    let path = dispatcher.folder.path + "/\(node).log"
-    if !FileManager.default.fileExists(atPath: path) {
-      _ = FileManager.default.createFile(atPath: path, contents: nil)
-    }
-    let log = FileHandle(forWritingAtPath: path)
-    _ = try log?.seekToEnd()
-    process.standardOutput = log
-    process.standardError = log
-    process.standardInput = FileHandle.nullDevice
-    try process.run()
-    processes[node] = process
+    processes[node] = try Programs.start(
+      "laris", arguments, appendingTo: dispatcher.folder.path + "/\(node).log")
   }
 
   func said(_ node: String) -> String {

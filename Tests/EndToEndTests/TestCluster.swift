@@ -28,6 +28,23 @@ enum Programs {
     throw Problem("\(name) is not built: \(folders)")
   }
 
+  /// Starts a program that reads nothing, and adds what it says to the end of `log`.
+  static func start(_ name: String, _ arguments: [String], appendingTo log: String) throws -> Process {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: try path(name))
+    process.arguments = arguments
+    if !FileManager.default.fileExists(atPath: log) {
+      _ = FileManager.default.createFile(atPath: log, contents: nil)
+    }
+    let file = FileHandle(forWritingAtPath: log)
+    _ = try file?.seekToEnd()
+    process.standardOutput = file
+    process.standardError = file
+    process.standardInput = FileHandle.nullDevice
+    try process.run()
+    return process
+  }
+
   /// Of the repository.
   static var root: String {
     URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()

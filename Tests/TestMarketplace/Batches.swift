@@ -9,11 +9,11 @@ package enum Batches {
   ///   - after: the batch that was in flight before, or 0.
   package static func frame(
     _ requests: [(bytes: [UInt8], deadlineMilliseconds: UInt32)], partition: PartitionID, number: UInt64,
-    after: UInt64 = 0
+    after: UInt64 = 0, epoch: Epoch = Epoch(1), dispatcher: Incarnation = Incarnation(5)
   ) -> [UInt8] {
     var writer = ByteWriter()
     var header = BatchHeader(
-      partition: partition, epoch: Epoch(1), dispatcher: Incarnation(5), number: number)
+      partition: partition, epoch: epoch, dispatcher: dispatcher, number: number)
     header.after = after
     header.write(.batch, into: &writer)
     for request in requests {
