@@ -466,7 +466,7 @@ package struct DurablePartition: ~Copyable {
         }
       }
     }
-    // Applied while the disk is busy with what was appended.
+    // Applied before the sync: what goes to others is on its way meanwhile.
     core.apply()
     guard isLogged else { return }
     // What a primary applies is compared by the others, and is no step.

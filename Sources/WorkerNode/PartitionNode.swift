@@ -47,18 +47,25 @@ final class PartitionNode: Sendable {
   /// How long a log rests before it proves what it has synced.
   private static let restMilliseconds: Int64 = 100
   private static let checkpointMilliseconds: Int64 = 2_000
-  /// Rows that are copied for a checkpoint in one turn: some tenths of a millisecond.
+  /// Rows that are copied for a checkpoint in one turn: some tenths of a millisecond. More where the turn applied
+  /// more: what is copied slower than it grows never ends, and 512 rows a turn of a thousand orders made
+  /// checkpoints of ten seconds.
   private static let copiesPerTurn = 512
+  private static let copiesPerEntry = 4
   /// Rows that wait for a checkpoint before requests wait for it too.
   private static let dirtyRowsMax = 2_000_000
-  /// How long a checkpoint may take before answers slow down for it.
-  private static let easeMilliseconds: Int64 = 4_000
+  /// How long a checkpoint may take before answers slow down for it, and how much longer until they take half
+  /// of the time.
+  private static let easeMilliseconds: Int64 = 3_000
+  private static let easeHalfMilliseconds: Int64 = 2_000
 
-  /// How long to leave the cores to a checkpoint that is behind, in milliseconds: the longer it has been
-  /// under way, the longer, so that answering and writing find a rate that both can keep. By its time, not
-  /// its rows: a partition that has all the load may have as many as six that share it.
-  private static func ease(checkpointing milliseconds: Int64) -> Int64 {
-    max(0, min(50, (milliseconds - easeMilliseconds) / 500))
+  /// How long to leave the cores to a checkpoint that is behind, in microseconds, after a turn of so many
+  /// milliseconds: the longer it has been under way, the larger a share of the time, so that answering and
+  /// writing find a rate that both can keep. By its time, not its rows: a partition that has all the load may
+  /// have as many as six that share it.
+  private static func ease(after turn: Int64, checkpointing: Int64) -> Int64 {
+    let late = max(0, checkpointing - easeMilliseconds)
+    return min(50_000, turn * 1_000 * late / easeHalfMilliseconds)
   }
 
   let board = PartitionStatusBoard()
@@ -226,6 +233,8 @@ final class PartitionNode: Sendable {
     var helloAt: [Int64]
     var workedAt: Int64 = 0
     var checkpointAt: Int64
+    /// What the core had applied in the turn before.
+    var applied: SequenceNumber = .zero
     var stopAt: Int64 = .max
     var received: [ReceivedBatches]
     /// Batches in hand: the first so many.
@@ -284,9 +293,11 @@ final class PartitionNode: Sendable {
 
       if taken > 0 || hasWorked {
         turn.workedAt = steady
-        let ease =
-          durable.isCheckpointing && !isStopping ? Self.ease(checkpointing: steady - turn.checkpointAt) : 0
-        if ease > 0 { usleep(UInt32(ease) * 1_000) }
+        if durable.isCheckpointing && !isStopping {
+          let ended = Clock.steadyMilliseconds()
+          let ease = Self.ease(after: ended - steady, checkpointing: ended - turn.checkpointAt)
+          if ease > 0 { usleep(UInt32(ease)) }
+        }
         continue
       }
       if isStopping || steady - turn.workedAt >= Self.restMilliseconds { try durable.rest() }
@@ -618,7 +629,10 @@ final class PartitionNode: Sendable {
       turn.checkpointAt = steady
       durable.freeze()
     }
-    if let frozen = durable.copyFrozen(atMost: Self.copiesPerTurn) {
+    let applied = durable.core.applied
+    let entries = Int(clamping: applied.rawValue - min(applied.rawValue, turn.applied.rawValue))
+    turn.applied = applied
+    if let frozen = durable.copyFrozen(atMost: max(Self.copiesPerTurn, entries * Self.copiesPerEntry)) {
       checkpointer.write(frozen, mayTrim: durable.mayTrim(holding: frozen))
     }
   }
