@@ -130,11 +130,9 @@ let package = Package(
     .target(
       name: "Fuzz",
       dependencies: [
-        "TestMarketplace", "TestSupport", "Bytes", "Cluster", "ConfigurationManager", "DispatcherCore",
-        "LarisProtocol",
-        "LoadTest", "LZ4", "Marketplace", "NodeProtocol", "NodeSupport", "PartitionStore", "ReplicationLog",
-        "SQLite", "Wire",
-        "WorkerCore",
+        "TestMarketplace", "TestReplication", "TestSupport", "Bytes", "Cluster", "ConfigurationManager",
+        "DispatcherCore", "LarisProtocol", "LoadTest", "LZ4", "Marketplace", "NodeProtocol", "NodeSupport",
+        "PartitionStore", "Replication", "ReplicationLog", "SQLite", "Wire", "WorkerCore", "WorkerNode",
       ],
       path: "Tests/Fuzz"),
     .executableTarget(
@@ -198,7 +196,12 @@ let package = Package(
     .testTarget(
       name: "LoadTestTests",
       dependencies: ["TestSupport", "Bytes", "Cluster", "LoadTest", "Marketplace", "RunHistory", "Wire"]),
-    .testTarget(name: "ReplicationTests", dependencies: ["TestSupport", "Bytes", "Cluster", "Replication"]),
+    .target(
+      name: "TestReplication", dependencies: ["Bytes", "Cluster", "Replication"],
+      path: "Tests/TestReplication"),
+    .testTarget(
+      name: "ReplicationTests",
+      dependencies: ["TestReplication", "TestSupport", "Bytes", "Cluster", "Replication"]),
     .executableTarget(
       name: "laris-peer",
       dependencies: [

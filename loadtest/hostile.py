@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Peers that no network should have: garbage of every kind at a dispatcher's two ports, for some seconds.
+"""Peers that no network should have: garbage of every kind at a dispatcher's two ports and at a worker's, for
+some seconds.
 
-    hostile.py SERVICES_PORT WORKERS_PORT SECONDS SEED
+    hostile.py SERVICES_PORT WORKERS_PORT REPLICATION_PORT SECONDS SEED
 
 Each kind runs in a process of its own at a bounded pace and ends by itself. Prints what was sent.
 """
@@ -183,6 +184,22 @@ def asks_status(port, until, rng):
     return count
 
 
+def forged(port, until, rng):
+    """What looks like the messages of another worker."""
+    context, count = zmq.Context(), 0
+    peer = context.socket(zmq.PUSH)
+    peer.setsockopt(zmq.LINGER, 0)
+    peer.connect(f"tcp://127.0.0.1:{port}")
+    for count in paced(until, 3_000):
+        head = struct.pack("<BBHQQQB", rng.choice([32, 33, 34, 35, 36, 37, 38, 48, 49, 56, 58]), 1, rng.randrange(8),
+                           rng.getrandbits(64), rng.randrange(9), rng.getrandbits(64), 8) + b"worker-1"
+        try:
+            peer.send(head + rng.randbytes(rng.choice([0, 1, 24, 33, 100, 3_000])), zmq.DONTWAIT)
+        except zmq.Again:
+            pass
+    return count
+
+
 def run(kind, port, seconds, seed, results):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -190,18 +207,21 @@ def run(kind, port, seconds, seed, results):
 
 
 def main():
-    services, workers, seconds, seed = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+    ports = dict(zip(("services", "workers", "replication"), map(int, sys.argv[1:4])))
+    services, workers, replication = ports.values()
+    seconds, seed = float(sys.argv[4]), int(sys.argv[5])
     results = multiprocessing.Queue()
     kinds = [(kind, services) for kind in (
         raw_noise, silent, hostile_lengths, random_frames, mutated, oversize, never_reads, asks_status)]
     kinds += [(kind, workers) for kind in (raw_noise, hostile_lengths, random_frames, oversize)]
+    kinds += [(kind, replication) for kind in (raw_noise, silent, hostile_lengths, random_frames, forged)]
     peers = [multiprocessing.Process(target=run, args=(kind, port, seconds, seed + index, results))
              for index, (kind, port) in enumerate(kinds)]
     for peer in peers:
         peer.start()
     for _ in peers:
         name, port, count = results.get()
-        print(f"{name} at {'services' if port == services else 'workers'}: {count}")
+        print(f"{name} at {next(whose for whose, its in ports.items() if its == port)}: {count}")
     # libzmq's context would wait for what nobody takes.
     sys.stdout.flush()
     for peer in peers:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Honest clients among hostile ones: an open loop at --rate R (20000), first alone, then while hostile.py sends
-# garbage of a dozen kinds at both ports and holds 2,000 connections that say nothing. It holds when the honest
-# ones keep at least 80 % of their rate, every node lives, and none has more than 2 GiB of memory.
+# garbage of a dozen kinds at the dispatcher's ports and a worker's, and holds 2,000 connections each to two of
+# them that say nothing. It holds when the honest ones keep at least 80 % of their rate, every node lives, and none
+# has more than 2 GiB of memory.
 #
 #   loadtest/hostile.sh [--seconds S] [--rate R] [--seed N]
 set -euo pipefail
@@ -16,6 +17,9 @@ while [[ ${1:-} == --seconds || ${1:-} == --rate || ${1:-} == --seed ]]; do
 done
 prepare
 start 3 6
+replication=$("$bin/laris" status --json --timeout 10 | /usr/bin/python3 -c '
+import json, sys
+print(json.load(sys.stdin)["workers"][0]["replication"].rpartition(":")[2])')
 echo "load:     $rate/s; alone 15 s, then $seconds s among hostile peers, seed $seed"
 read -ra nodes < <(pids dispatcher worker)
 sell() {
@@ -27,7 +31,7 @@ print(f"{sys.argv[2]}: {sale['"'donePerSecond'"']:.0f} done/s, p50 {sale['"'p50'
     "$folder/sale.json" "$1 $2"
 }
 sell --seconds 15
-/usr/bin/python3 loadtest/hostile.py "$services" "$workers_port" "$((seconds + 4))" "$seed" >"$folder/hostile" 2>&1 &
+/usr/bin/python3 loadtest/hostile.py "$services" "$workers_port" "$replication" "$((seconds + 4))" "$seed" >"$folder/hostile" 2>&1 &
 hostile=$!
 children+=("$hostile")
 sleep 2

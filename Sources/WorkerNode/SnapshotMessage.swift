@@ -11,36 +11,46 @@ import Replication
 /// | --- | --- |
 /// | 48 request | `snapshot u64 (0: any), offset u64` |
 /// | 49 piece | `snapshot u64, mark (sn u64, tag u64, hash u64), total u64, offset u64, hash u64, bytes` |
-enum SnapshotMessage {
+package enum SnapshotMessage {
   case request(snapshot: UInt64, offset: UInt64)
   case piece(Piece)
 
-  struct Piece {
+  package struct Piece {
     /// Another one has another number.
-    var snapshot: UInt64
+    package var snapshot: UInt64
     /// Its tables are those of this entry.
-    var mark: LogMark
-    var total: UInt64
-    var offset: UInt64
+    package var mark: LogMark
+    package var total: UInt64
+    package var offset: UInt64
     /// Borrowed.
-    var bytes: UnsafeRawBufferPointer
+    package var bytes: UnsafeRawBufferPointer
+
+    package init(
+      snapshot: UInt64, mark: LogMark, total: UInt64, offset: UInt64, bytes: UnsafeRawBufferPointer
+    ) {
+      self.snapshot = snapshot
+      self.mark = mark
+      self.total = total
+      self.offset = offset
+      self.bytes = bytes
+    }
   }
 
-  static let pieceBytesMax = 512 << 10
+  package static let pieceBytesMax = 512 << 10
   private static let requestKind: UInt8 = 48
   private static let pieceKind: UInt8 = 49
 
-  struct Decoded {
-    var cluster: UInt64
-    var node: String
-    var message: SnapshotMessage
+  package struct Decoded {
+    package var cluster: UInt64
+    package var node: String
+    package var message: SnapshotMessage
   }
 
-  static func isOne(_ bytes: UnsafeRawBufferPointer) -> Bool {
+  package static func isOne(_ bytes: UnsafeRawBufferPointer) -> Bool {
     bytes.first == requestKind || bytes.first == pieceKind
   }
 
-  func write(cluster: UInt64, partition: PartitionID, node: String, into writer: inout ByteWriter) {
+  package func write(cluster: UInt64, partition: PartitionID, node: String, into writer: inout ByteWriter) {
     let kind =
       switch self {
       case .request: Self.requestKind
@@ -64,7 +74,7 @@ enum SnapshotMessage {
   }
 
   /// - Throws: it is none, or its bytes are not those that were sent.
-  static func read(_ bytes: UnsafeRawBufferPointer) throws -> Decoded {
+  package static func read(_ bytes: UnsafeRawBufferPointer) throws -> Decoded {
     var reader = ByteReader(bytes)
     let head = try PeerHead(&reader)
     let snapshot: UInt64 = try reader.number()

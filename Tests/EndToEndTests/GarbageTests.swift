@@ -157,19 +157,35 @@ import Wire
       }
       usleep(200_000)
     },
+    Attack(name: "messages of other workers that were damaged or are forged") { endpoint, random in
+      guard let target = FuzzTargets.named("peer-messages") else { throw Problem("no such target") }
+      let pool = try target.seeds(&random)
+      var mutator = Mutator(seed: random.next(), words: [])
+      let peer = try RawPeer(endpoint)
+      peer.greet(as: "PUSH")
+      for _ in 0..<3_000 {
+        var message = random.chance(50) ? random.pick(pool) : mutator.input(from: pool)
+        // Of a partition that is there, mostly.
+        if message.count > 3 { (message[2], message[3]) = (UInt8(random.pick(0...3)), 0) }
+        peer.send(RawPeer.message(random.chance(5) ? [message, message] : [message]))
+      }
+      usleep(200_000)
+    },
   ]
 
-  @Test func `a cluster under garbage on both ports lives, counts it, and serves who is honest`() throws {
+  @Test func `a cluster under garbage on every port lives, counts it, and serves who is honest`() throws {
     let seed = UInt64.random(in: 0...UInt64.max)
     var random = SplitMix64(seed: seed)
-    let cluster = try TestCluster(workers: 2, partitions: 4)
+    let cluster = try TestCluster(workers: 2, partitions: 4, options: ["--replicas", "2"])
     let before = try cluster.status()
+    let endpoints = [cluster.services, cluster.workers] + before.workers.map(\.replication).prefix(1)
+    #expect(endpoints.allSatisfy { $0.hasPrefix("tcp://127.0.0.1:") } && endpoints.count == 3)
     let pids = [before.dispatcher.pid] + before.workers.map(\.pid)
     let resting = try pids.map { try Self.memory(of: $0) }
     let honest = Honest(cluster.services)
     try honest.wait(more: 20)
     for attack in Self.attacks {
-      for endpoint in [cluster.services, cluster.workers] {
+      for endpoint in endpoints {
         try attack.run(endpoint, &random)
         do { try honest.wait(more: 10) } catch {
           Issue.record("\(attack.name) at \(endpoint), seed \(seed): \(error)")
@@ -178,7 +194,7 @@ import Wire
     }
     let (done, failures, slowest) = honest.stop()
     #expect(failures.isEmpty, "seed \(seed): \(failures.prefix(3))")
-    #expect(done >= 20 + 20 * Self.attacks.count)
+    #expect(done >= 20 + 10 * endpoints.count * Self.attacks.count)
     #expect(slowest < 10, "an honest request took \(slowest) s, seed \(seed)")
 
     let after = try cluster.status()

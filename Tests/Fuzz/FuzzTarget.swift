@@ -76,8 +76,7 @@ package enum FuzzTargets {
     RequestTarget(), ReplyTarget(), FramesTarget(), DispatcherTarget(), PartitionTarget(), EntriesTarget(),
     SegmentTarget(), LZ4Target(), PartitionFileTarget(), PartitionRowsTarget(), ClusterFileTarget(),
     ClusterRowsTarget(), EpochTarget(), SyncedMarkTarget(), IdentityTarget(), CSVTarget(), OlistTarget(),
-    TraceTarget(),
-    SubmitTarget(), NodeMessagesTarget(),
+    TraceTarget(), SubmitTarget(), NodeMessagesTarget(), PeerMessagesTarget(), ReplicasTarget(),
   ]
 
   package static func named(_ name: String) -> (any FuzzTarget)? { all.first { $0.name == name } }

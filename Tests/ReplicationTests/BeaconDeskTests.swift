@@ -1,6 +1,7 @@
 import Bytes
 import Cluster
 import Replication
+import TestReplication
 import TestSupport
 import Testing
 

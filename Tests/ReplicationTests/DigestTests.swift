@@ -1,5 +1,6 @@
 import Cluster
 import Replication
+import TestReplication
 import Testing
 
 /// Rule 15.

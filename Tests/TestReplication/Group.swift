@@ -3,37 +3,36 @@ import Cluster
 import Replication
 
 /// Replicas side by side, without chance: every message arrives at once, in order, unless it is held.
-final class Group {
-  static let cluster: UInt64 = 7
-  static let partition = PartitionID(3)
+package final class Group {
+  package static let cluster: UInt64 = 7
+  package static let partition = PartitionID(3)
 
-  struct Held {
-    let to: String
-    let envelope: PeerEnvelope
-    let message: PeerMessage
-  }
-
-  var now: Int64 = 1_000
-  var wall: [String: Int64] = [:]
-  var record: GroupRecord
-  var replicas: [String: Replica] = [:]
-  var epochs: [String: Epoch] = [:]
+  package var now: Int64 = 1_000
+  package var wall: [String: Int64] = [:]
+  package var record: GroupRecord
+  package var replicas: [String: Replica] = [:]
+  package var epochs: [String: Epoch] = [:]
   /// Blocks of each log.
-  var heads: [String: [BlockHead]] = [:]
-  var activities: [String: [Replica.Activity]] = [:]
-  var alarms: [String: [Replica.Alarm]] = [:]
-  var rebuilds: [String: LogMark] = [:]
-  var snapshots: [String] = []
+  package var heads: [String: [BlockHead]] = [:]
+  package var activities: [String: [Replica.Activity]] = [:]
+  package var alarms: [String: [Replica.Alarm]] = [:]
+  package var rebuilds: [String: LogMark] = [:]
+  package var snapshots: [String] = []
   /// Messages that do not arrive, by who sends them and who should get them.
-  var cut: Set<String> = []
+  package var cut: Set<String> = []
   /// Whose syncs don't end.
-  var unsynced: Set<String> = []
+  package var unsynced: Set<String> = []
   /// What the manager says to a change instead of doing it.
-  var swapOutcome: ((GroupRecord) -> Replica.SwapOutcome?)?
-  var swaps: [GroupRecord] = []
+  package var swapOutcome: ((GroupRecord) -> Replica.SwapOutcome?)?
+  package var swaps: [GroupRecord] = []
+  /// What is in blocks, by its hash.
+  package var entries: [UInt64: [UInt8]] = [NoOp.entry.withUnsafeBytes { XXH64.hash($0) }: NoOp.entry]
+  /// Told of every message that is sent: to whom, and what.
+  package var onPost: ((String, PeerEnvelope, PeerMessage) -> Void)?
+  private var committed: [String: SequenceNumber] = [:]
   private var queue: [() -> Void] = []
 
-  init(_ names: [String], secondaries: [String]? = nil, settings: Replica.Settings = .init()) {
+  package init(_ names: [String], secondaries: [String]? = nil, settings: Replica.Settings = .init()) {
     record = GroupRecord(
       partition: Self.partition, epoch: Epoch(1), primary: names[0], incarnation: Incarnation(1),
       secondaries: secondaries ?? Array(names.dropFirst()), isOpened: true)
@@ -41,7 +40,7 @@ final class Group {
     run(50)
   }
 
-  func start(
+  package func start(
     _ name: String, incarnation: UInt64, settings: Replica.Settings = .init(), isClean: Bool = true
   ) {
     let heads = heads[name] ?? []
@@ -56,24 +55,26 @@ final class Group {
     drain()
   }
 
-  func refusal(_ name: String, at now: Int64) -> Replica.Refusal? { replicas[name]?.refusal(now: now) }
+  package func refusal(_ name: String, at now: Int64) -> Replica.Refusal? {
+    replicas[name]?.refusal(now: now)
+  }
 
   /// Of a read that saw nothing yet.
-  func mayRead(_ name: String, at now: Int64) -> Bool {
+  package func mayRead(_ name: String, at now: Int64) -> Bool {
     replicas[name]?.mayAnswerRead(at: .zero, now: now) ?? false
   }
 
-  func crash(_ name: String) { replicas[name] = nil }
+  package func crash(_ name: String) { replicas[name] = nil }
 
   /// Time passes, and everybody looks at the clock every ten milliseconds.
-  func run(_ milliseconds: Int64) {
+  package func run(_ milliseconds: Int64) {
     for _ in 0..<milliseconds / 10 {
       now += 10
       for name in replicas.keys.sorted() { act(name) { $0.tick(now: self.now) } }
     }
   }
 
-  func act(_ name: String, _ body: (inout Replica) -> Void) {
+  package func act(_ name: String, _ body: (inout Replica) -> Void) {
     guard replicas[name] != nil else { return }
     body(&replicas[name]!)
     settle(name)
@@ -82,27 +83,28 @@ final class Group {
 
   /// A block of one entry.
   @discardableResult
-  func write(_ name: String) -> BlockHead? {
+  package func write(_ name: String) -> BlockHead? {
     let time = (replicas[name]?.time ?? 0) + 1
-    guard
-      let (head, _) = replicas[name]?.assign(
-        entriesHash: UInt64(now), count: 1, time: time, now: now)
+    let bytes = withUnsafeBytes(of: now.littleEndian) { Array($0) }
+    let hash = bytes.withUnsafeBytes { XXH64.hash($0) }
+    guard let (head, _) = replicas[name]?.assign(entriesHash: hash, count: 1, time: time, now: now)
     else { return nil }
-    heads[name, default: []].append(head)
+    entries[hash] = bytes
+    append(head, name)
     sync(name)
     settle(name)
     drain()
     return head
   }
 
-  func sync(_ name: String) {
+  package func sync(_ name: String) {
     guard !unsynced.contains(name) else { return }
     queue.append { [self] in
       act(name) { $0.durable(through: $0.last, now: self.now) }
     }
   }
 
-  func deliver(_ message: PeerMessage, _ envelope: PeerEnvelope, to name: String) {
+  package func deliver(_ message: PeerMessage, _ envelope: PeerEnvelope, to name: String) {
     act(name) { $0.receive(message, envelope, now: self.now, wall: self.wall[name] ?? 1_000_000) }
   }
 
@@ -122,8 +124,10 @@ final class Group {
     case .sendBlock(let to, let envelope, let sn, let committed):
       guard let head = heads[name]?.first(where: { $0.last == sn }) else { return }
       post(.prepare(head, committed: committed), envelope, from: name, to: to)
-    case .append(let head, _), .appendNoOp(let head, _): heads[name, default: []].append(head)
-    case .cut(let mark): heads[name]?.removeAll { $0.last > mark.sn }
+    case .append(let head, _), .appendNoOp(let head, _): append(head, name)
+    case .cut(let mark):
+      precondition(mark.sn >= committed[name, default: .zero], "what is committed is never cut")
+      heads[name]?.removeAll { $0.last > mark.sn }
     case .sync: sync(name)
     case .makeEpochDurable(let epoch):
       queue.append { [self] in
@@ -148,16 +152,23 @@ final class Group {
     case .alarm(let alarm): alarms[name, default: []].append(alarm)
     case .rebuild(let mark): rebuilds[name] = mark
     case .offerSnapshot(let to): snapshots.append(to)
-    case .committed, .wantSnapshot: break
+    case .committed(let mark): committed[name] = max(committed[name, default: .zero], mark.sn)
+    case .wantSnapshot: break
     }
   }
 
+  private func append(_ head: BlockHead, _ name: String) {
+    precondition((heads[name]?.last?.last ?? .zero).next == head.first, "blocks follow each other")
+    heads[name, default: []].append(head)
+  }
+
   private func post(_ message: PeerMessage, _ envelope: PeerEnvelope, from: String, to: String) {
+    onPost?(to, envelope, message)
     guard !cut.contains(from + to) else { return }
     queue.append { [self] in deliver(message, envelope, to: to) }
   }
 }
 
 extension Replica {
-  var isActive: Bool { activity == .active }
+  package var isActive: Bool { activity == .active }
 }
