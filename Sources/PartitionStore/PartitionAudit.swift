@@ -133,7 +133,7 @@ package struct PartitionAudit: Sendable {
       """
       SELECT waiting, reservations FROM (
         SELECT (SELECT count(*) FROM orders WHERE state = 'placed') AS waiting,
-          (SELECT count(*) FROM reservations r, json_each(r.sns) n, orders o
+          (SELECT count(*) FROM reservations r CROSS JOIN json_each(r.sns) n CROSS JOIN orders o
             WHERE o.sn = n.value AND o.state = 'placed' AND o.expires_at = r.expires_at) AS reservations)
       WHERE waiting <> reservations
       """

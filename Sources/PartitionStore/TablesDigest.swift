@@ -73,9 +73,10 @@ package struct TablesDigest: Equatable, Sendable {
         tables.append(
           try Self.rows(
             database,
+            // In this order: what SQLite chooses of itself looks at all orders for each reservation.
             """
-            SELECT r.expires_at, n.value FROM reservations r, json_each(r.sns) n
-            JOIN orders o ON o.sn = n.value WHERE o.state = 'placed'
+            SELECT r.expires_at, n.value FROM reservations r CROSS JOIN json_each(r.sns) n
+            CROSS JOIN orders o ON o.sn = n.value WHERE o.state = 'placed'
             """))
       default: tables.append(try Self.rows(database, "SELECT * FROM \(name)"))
       }
