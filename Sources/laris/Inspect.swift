@@ -12,8 +12,8 @@ struct Inspect: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "What a file or folder of ours holds, offline.",
     discussion: """
-      Knows log segments (*.lz4), log/synced, partition.sqlite, cluster.sqlite, a load test's history, and
-      folders of them. Changes nothing.
+      Knows log segments (*.lz4, spare, next), log/synced, partition.sqlite, cluster.sqlite, epoch, laris.json, lock,
+      unclean and diverged, a load test's history, and folders of them. Changes nothing.
 
         laris inspect laris-data/worker-1/partitions/0000
         laris inspect laris-data/dispatcher/cluster.sqlite
@@ -48,9 +48,14 @@ struct Inspect: ParsableCommand {
     guard let names = FileManager.default.enumerator(atPath: folder) else { return [] }
     return names.compactMap { $0 as? String }
       .filter { name in
-        name.hasSuffix(".lz4") || name.hasSuffix("partition.sqlite") || name.hasSuffix("cluster.sqlite")
+        name.hasSuffix(".lz4") || Self.names.contains((name as NSString).lastPathComponent)
       }.sorted().map { folder + "/" + $0 }
   }
+
+  /// What else is looked at in a folder.
+  private static let names: Set = [
+    "partition.sqlite", "cluster.sqlite", "epoch", "synced", "laris.json", "unclean", "diverged",
+  ]
 
   private func show(_ fields: [(String, String)]) {
     if json {
@@ -75,7 +80,19 @@ struct Inspect: ParsableCommand {
       throw NodeError(.no, "it can't be read: \(error.localizedDescription)")
     }
     if HistoryReader.isHistory(head) { return try history(file) }
-    if file.hasSuffix("/synced") || file == "synced" { return try mark(file) }
+    switch (file as NSString).lastPathComponent {
+    case "synced": return try mark(file)
+    case "epoch": return try epoch(file)
+    case "laris.json": return try identity(file)
+    case "lock": return [("file", file), ("kind", "lock of a data folder"), ("process", try line(file))]
+    case "unclean", "diverged":
+      return [("file", file), ("kind", "mark: nothing here is to be relied on"), ("why", try line(file))]
+    case let name where ["spare", "next", "trimmed"].contains(name.prefix { $0 != "." }):
+      return [("file", file), ("kind", "room for a log segment to come: nothing in it counts")]
+    case let name where name.hasSuffix(".sqlite-wal") || name.hasSuffix(".sqlite-shm"):
+      return [("file", file), ("kind", "SQLite's own, part of \(name.dropLast(4)): inspect that")]
+    default: break
+    }
     if head.starts(with: [0x50, 0x2A, 0x4D, 0x18]) { return try segment(file) }
     guard head.starts(with: Array("SQLite format 3".utf8)) else {
       throw NodeError(.no, "this is no file that Laris writes")
@@ -114,6 +131,32 @@ struct Inspect: ParsableCommand {
       throw NodeError(.no, "it says nothing that can be read")
     }
     return [("file", file), ("kind", "mark of what was synced"), ("synced", "entry \(synced)")]
+  }
+
+  /// The first one.
+  private func line(_ file: String) throws -> String {
+    String(decoding: try Data(contentsOf: URL(fileURLWithPath: file)).prefix(200), as: UTF8.self)
+      .split(separator: "\n").first.map(String.init) ?? ""
+  }
+
+  private func epoch(_ file: String) throws -> [(String, String)] {
+    let accepted = try EpochFile.read(file)
+    return [
+      ("file", file), ("kind", "accepted epoch"), ("epoch", "\(accepted.epoch.rawValue)"),
+      ("primary", accepted.primary ?? "-"), ("secondaries", accepted.secondaries.joined(separator: " ")),
+    ]
+  }
+
+  private func identity(_ file: String) throws -> [(String, String)] {
+    let identity: DataFolder.Identity
+    do {
+      identity = try JSONDecoder().decode(
+        DataFolder.Identity.self, from: Data(contentsOf: URL(fileURLWithPath: file)))
+    } catch { throw NodeError(.no, "it can't be read: \(error)") }
+    return [
+      ("file", file), ("kind", "identity of a data folder"), ("of a", identity.kind), ("node", identity.node),
+      ("cluster", identity.cluster.isEmpty ? "none yet" : identity.cluster), ("folder", identity.folder),
+    ]
   }
 
   private func history(_ file: String) throws -> [(String, String)] {

@@ -273,7 +273,17 @@ extension EndToEndTests {
     #expect(unknown.errors.contains("UNKNOWN_SKU"))
     let inspected = try Run.program("laris", ["inspect", second.data])
     #expect(inspected.exit == 0, "\(inspected.output)")
-    #expect(inspected.output.contains("log segment"))
+    for kind in [
+      "log segment", "mark of what was synced", "accepted epoch", "identity of a data folder",
+      "cluster configuration",
+    ] {
+      #expect(inspected.output.contains(kind), "nothing is a \(kind)")
+    }
+    let names = FileManager.default.enumerator(atPath: second.data)?.compactMap { $0 as? String } ?? []
+    for name in names where !name.hasSuffix(".log") && !name.hasSuffix("-shm") {
+      let one = try Run.program("laris", ["inspect", second.data + "/" + name])
+      #expect(one.exit == 0, "\(name): \(one.output) \(one.errors)")
+    }
     #expect(second.stop() == 0)
 
     let verified = try Run.program("laris", ["log", "verify", second.data])
