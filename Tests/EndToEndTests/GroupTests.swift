@@ -184,7 +184,10 @@ extension EndToEndTests {
       try learner.group(0)?.proposal == .join("worker-3")
     }
     #expect(learner.row(0)?.mayCreate == true)
-    #expect(Set(learner.assignment.peers.map(\.node)) == ["worker-1", "worker-2"])
+    // As soon as the new process has heard of them.
+    try workers.live(until: "the learner is told of the others") {
+      Set(learner.assignment.peers.map(\.node)) == ["worker-1", "worker-2"]
+    }
     var beacon = Laris_PartitionBeacon()
     (beacon.partition, beacon.epoch, beacon.role, beacon.joinedPercent) = (0, 2, "primary", 50)
     secondary.partitions = [beacon]
