@@ -94,6 +94,9 @@ struct Inspect: ParsableCommand {
     default: break
     }
     if head.starts(with: [0x50, 0x2A, 0x4D, 0x18]) { return try segment(file) }
+    if head.first == UInt8(ascii: "{"), let header = try? line(file), header.contains("\"laris-trace/") {
+      return [("file", file), ("kind", "trace for laris-loadtest replay"), ("header", header)]
+    }
     guard head.starts(with: Array("SQLite format 3".utf8)) else {
       throw NodeError(.no, "this is no file that Laris writes")
     }
@@ -135,8 +138,8 @@ struct Inspect: ParsableCommand {
 
   /// The first one.
   private func line(_ file: String) throws -> String {
-    String(decoding: try Data(contentsOf: URL(fileURLWithPath: file)).prefix(200), as: UTF8.self)
-      .split(separator: "\n").first.map(String.init) ?? ""
+    let head = try FileHandle(forReadingFrom: URL(fileURLWithPath: file)).read(upToCount: 200) ?? Data()
+    return String(decoding: head, as: UTF8.self).split(separator: "\n").first.map(String.init) ?? ""
   }
 
   private func epoch(_ file: String) throws -> [(String, String)] {
