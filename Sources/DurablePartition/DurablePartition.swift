@@ -131,21 +131,31 @@ package struct DurablePartition: ~Copyable {
     var committed = state.applied
     var time = state.time
 
-    let log = try ReplicationLog(
-      directory: setup.logDirectory, identity: setup.logIdentity, applied: state.applied,
-      segmentBytes: setup.segmentBytes, mayBegin: setup.mayCreate, files: setup.files,
-      found: { block, position in
-        places.append(BlockPlace(sn: block.last, position: position))
-        marks.append(LogMark(sn: block.last, tag: block.tag, hash: block.hash))
-        committed = max(committed, block.committed)
-        time = max(time, block.time)
+    // What the log must not take for damage.
+    var unknownRules: PartitionCore.ReplayError?
+    let log: ReplicationLog
+    do {
+      log = try ReplicationLog(
+        directory: setup.logDirectory, identity: setup.logIdentity, applied: state.applied,
+        segmentBytes: setup.segmentBytes, mayBegin: setup.mayCreate, files: setup.files,
+        found: { block, position in
+          places.append(BlockPlace(sn: block.last, position: position))
+          marks.append(LogMark(sn: block.last, tag: block.tag, hash: block.hash))
+          committed = max(committed, block.committed)
+          time = max(time, block.time)
+        }
+      ) { block, entries in
+        pending.append(PendingBlock(head: BlockHead(block), entries: Array(entries)))
+        do {
+          try Self.replay(
+            &pending, through: committed, setup, into: &core, reader, checkpoints: &writer,
+            through: &checkpointed)
+        } catch let error as PartitionCore.ReplayError {
+          if case .rulesUnknown = error { unknownRules = error }
+          throw error
+        }
       }
-    ) { block, entries in
-      pending.append(PendingBlock(head: BlockHead(block), entries: Array(entries)))
-      try Self.replay(
-        &pending, through: committed, setup, into: &core, reader, checkpoints: &writer, through: &checkpointed
-      )
-    }
+    } catch { throw unknownRules ?? error }
     committed = max(committed, log.committed)
     try Self.replay(
       &pending, through: committed, setup, into: &core, reader, checkpoints: &writer, through: &checkpointed)
@@ -161,6 +171,7 @@ package struct DurablePartition: ~Copyable {
         isClean: try !setup.files.exists(setup.uncleanPath)),
       settings: setup.replication, now: now)
     replica.applied(through: core.applied, digest: core.digest)
+    replica.rulesHold(core.rules)
     self.setup = setup
     replayed = core.applied.rawValue - state.applied.rawValue
     bytesAtCheckpoint = log.bytesAppended
@@ -192,10 +203,15 @@ package struct DurablePartition: ~Copyable {
 
   private static func emptyCore(_ setup: Setup, _ reader: borrowing PartitionReader) throws -> PartitionCore {
     let state = try reader.state()
+    guard state.rules <= setup.replication.rules else {
+      throw StoreError.unsupportedRules(
+        path: setup.databasePath, version: state.rules, known: setup.replication.rules)
+    }
     return PartitionCore(
       partition: setup.partition, terms: setup.terms, windowMilliseconds: setup.windowMilliseconds,
       applied: state.applied, time: state.time, ordersPlaced: state.ordersPlaced, digest: state.digest,
-      horizon: try reader.requestHorizon(), rowsExpected: setup.rowsExpected)
+      rules: state.rules, rulesKnown: setup.replication.rules, horizon: try reader.requestHorizon(),
+      rowsExpected: setup.rowsExpected)
   }
 
   private static func replay(
@@ -390,6 +406,7 @@ package struct DurablePartition: ~Copyable {
       } else {
         replica.applied(through: applied, digest: digest)
       }
+      replica.rulesHold(core.rules)
       if freezeAt == applied { freeze() }
     }
     pending.removeFirst(count)
@@ -407,6 +424,7 @@ package struct DurablePartition: ~Copyable {
     copied = nil
     needsRebuild = false
     core = try Self.emptyCore(setup, reader)
+    replica.rulesHold(core.rules)
     pending = []
     for place in places.after(core.applied) {
       guard let found = try log.block(at: place.position) else { throw OpeningError.trimmed(setup.partition) }
@@ -421,6 +439,14 @@ package struct DurablePartition: ~Copyable {
   /// Why no group may be worked on now; nil: one may. Rule 2.
   package mutating func refusal(now: Int64) -> Replica.Refusal? {
     needsRebuild ? .notPrimary : replica.refusal(now: now)
+  }
+
+  /// Whether there is anything to work on, if a group may be worked on now.
+  ///
+  /// - Parameter wall: wall-clock time.
+  package mutating func hasWork(wall: Int64) -> Bool {
+    core.switchRules(to: replica.agreedRules())
+    return core.hasWork(now: wall)
   }
 
   /// Works on the group that the core has taken. Its answers may leave when the commit point has reached what
@@ -441,6 +467,7 @@ package struct DurablePartition: ~Copyable {
     if !needs.requests.isEmpty { try reader.load(needs.requests, into: &core) }
     let needsOfOrders = core.collectNeedsOfOrders()
     if !needsOfOrders.isEmpty { try reader.load(needsOfOrders, isOfOrders: true, into: &core) }
+    core.switchRules(to: replica.agreedRules())
     core.seal(now: now)
     let isLogged = core.entryCount > 0
     if isLogged {
@@ -471,6 +498,7 @@ package struct DurablePartition: ~Copyable {
     guard isLogged else { return }
     // What a primary applies is compared by the others, and is no step.
     replica.applied(through: core.applied, digest: core.digest)
+    replica.rulesHold(core.rules)
     try sync(surroundings)
     try carryOut(surroundings)
   }

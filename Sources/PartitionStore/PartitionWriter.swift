@@ -12,6 +12,8 @@ package struct StoreState: Equatable, Sendable {
   package var ordersPlaced: UInt64
   /// Rule 15; 0: nothing was applied yet.
   package var digest: UInt64
+  /// Rule 17: the version of the rules that the next block goes by.
+  package var rules: UInt16
 }
 
 /// The one connection that writes a partition's file, and checkpoints its WAL.
@@ -105,7 +107,7 @@ package struct PartitionWriter: ~Copyable {
     try write.run()
     for (key, value) in [
       ("format", Int64(Schema.version)), ("partition", Int64(partition.rawValue)), ("applied_sn", 0),
-      ("time", 0), ("orders_placed", 0), ("applied_digest", 0),
+      ("time", 0), ("orders_placed", 0), ("applied_digest", 0), ("rules", 1),
     ] {
       write.bind(1, key)
       write.bind(2, value)
@@ -115,22 +117,24 @@ package struct PartitionWriter: ~Copyable {
 
   static func state(of database: borrowing Database) throws(SQLiteError) -> StoreState {
     let read = try database.prepare("SELECT value FROM meta WHERE key = ?1")
-    func value(_ key: String) throws(SQLiteError) -> Int64 {
+    func value(_ key: String, missing: Int64 = 0) throws(SQLiteError) -> Int64 {
       read.bind(1, key)
       defer { read.reset() }
-      return try read.step() ? read.int64(0) : 0
+      return try read.step() ? read.int64(0) : missing
     }
     return StoreState(
       applied: SequenceNumber(UInt64(bitPattern: try value("applied_sn"))), time: try value("time"),
       ordersPlaced: UInt64(bitPattern: try value("orders_placed")),
-      digest: UInt64(bitPattern: try value("applied_digest")))
+      digest: UInt64(bitPattern: try value("applied_digest")),
+      // A file of before there was a second one has none; 0 is none that there is.
+      rules: UInt16(exactly: try value("rules", missing: 1)) ?? 0)
   }
 
   private struct Statements: ~Copyable {
     let meta, shop, sku, payment, account, transfer: Statement
 
     init(_ database: borrowing Database) throws {
-      let meta = try database.prepare("UPDATE meta SET value = ?2 WHERE key = ?1")
+      let meta = try database.prepare("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")
       let shop = try database.prepare("INSERT OR REPLACE INTO shops VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")
       let sku = try database.prepare("INSERT OR REPLACE INTO skus VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)")
       let payment = try database.prepare(
@@ -173,7 +177,7 @@ package struct PartitionWriter: ~Copyable {
       for (key, value) in [
         ("applied_sn", Int64(bitPattern: checkpoint.applied.rawValue)), ("time", checkpoint.time),
         ("orders_placed", Int64(bitPattern: checkpoint.ordersPlaced)),
-        ("applied_digest", Int64(bitPattern: checkpoint.digest)),
+        ("applied_digest", Int64(bitPattern: checkpoint.digest)), ("rules", Int64(checkpoint.rules)),
       ] {
         statements.meta.bind(1, key)
         statements.meta.bind(2, value)

@@ -15,6 +15,7 @@ extension StoreState {
     if applied.rawValue > Self.appliedMax { return "applied_sn is \(applied)" }
     if !(0..<Self.timeMax).contains(time) { return "time is \(time)" }
     if ordersPlaced > applied.rawValue { return "orders_placed is \(ordersPlaced) at entry \(applied)" }
+    if rules == 0 { return "rules is no version of the rules" }
     return nil
   }
 }

@@ -7,6 +7,8 @@ package enum StoreError: Error, CustomStringConvertible {
   case foreign(path: String, what: String)
   case unsupportedVersion(path: String, version: Int64)
   case outdatedVersion(path: String, version: Int64)
+  /// Rule 17.
+  case unsupportedRules(path: String, version: UInt16, known: UInt16)
 
   package var description: String {
     switch self {
@@ -18,6 +20,9 @@ package enum StoreError: Error, CustomStringConvertible {
     case .outdatedVersion(let path, let version):
       "\(path) has format \(version), which this program does not read any more. Start the laris that wrote it, or "
         + "begin with an empty data folder."
+    case .unsupportedRules(let path, let version, let known):
+      "\(path) goes by version \(version) of the rules, and this program knows \(known). Start a newer laris; "
+        + "nothing is lost."
     }
   }
 }

@@ -68,7 +68,10 @@ package struct TablesDigest: Equatable, Sendable {
         tables.append(
           try Self.rows(
             database,
-            "SELECT key, value FROM meta WHERE key IN ('cluster', 'partition', 'time', 'orders_placed')"))
+            """
+            SELECT key, value FROM meta WHERE key IN ('cluster', 'partition', 'time', 'orders_placed')
+            OR key = 'rules' AND value > 1
+            """))
       case "reservations":
         tables.append(
           try Self.rows(

@@ -127,6 +127,6 @@ package enum Branch: Int, CaseIterable, Sendable {
   case rule14TooFew
   case rule15Compared, rule15Differed
   case rule16Refused
-  case rule17Agreed
+  case rule17Agreed, rule17Withheld
   case resent, stalledDropped
 }

@@ -200,6 +200,8 @@ extension Replica {
   mutating func receiveRestarted(_ envelope: PeerEnvelope) {
     guard role == .primary, let place = peers.firstIndex(where: { $0.node == envelope.node }) else { return }
     peers[place].needsEpoch = true
+    // It may be another program now.
+    peers[place].rules = 0
     reconfigure()
   }
 
@@ -368,10 +370,13 @@ extension Replica {
       return
     }
     if mutation.contains(.promoteWithoutAck) {
-      guard peers[place].leaseUntil > now, peers[place].cursor != nil else { return }
+      guard peers[place].leaseUntil > now, peers[place].cursor != nil, peers[place].rules >= rulesInForce
+      else { return }
       return proposePromotion(place, configuration)
     }
     guard let acked = peers[place].acked, peers[place].leaseUntil > now else { return }
+    // It would have to stop at what the others go by.
+    guard peers[place].rules >= rulesInForce else { return note(.rule17Withheld) }
     if !peers[place].isPromoting {
       let behind = index.blocks(from: acked, through: index.last.sn)
       guard behind <= settings.learnerWindowBlocks / 2 else { return }
@@ -432,10 +437,15 @@ extension Replica {
     propose(record, why: "\(node) is to leave")
   }
 
-  /// Rule 17: the version of the rules that every member knows; a log entry makes it hold.
+  /// Rule 17: the version of the rules that every member knows, where this is the primary; no less than what
+  /// holds. A log entry makes it hold.
   package mutating func agreedRules() -> UInt16 {
+    guard role == .primary else { return rulesInForce }
     var rules = settings.rules
-    for peer in peers where peer.isRequired { rules = min(rules, peer.rules) }
+    for peer in peers where peer.isRequired {
+      rules = mutation.contains(.switchBeforeAllKnow) ? max(rules, peer.rules) : min(rules, peer.rules)
+    }
+    guard rules > rulesInForce else { return rulesInForce }
     note(.rule17Agreed)
     return rules
   }

@@ -47,6 +47,8 @@ package struct Replica: Sendable {
   /// What the shell has applied, above C too where this is the primary.
   var applied: SequenceNumber
   var checkpointed: SequenceNumber
+  /// Rule 17: what the next block goes by, as the shell has applied the log.
+  package private(set) var rulesInForce: UInt16 = 1
   /// Rule 9.
   var isEligible: Bool
   /// The log was damaged at the start. What the process before acknowledged is gone, and in the epochs up to
@@ -236,6 +238,10 @@ package struct Replica: Sendable {
     guard let digest else { return }
     noteDigest(AppliedDigest(sn: sn, digest: digest))
   }
+
+  /// Rule 17: what was applied makes this version hold. It goes back where something that was applied never
+  /// happened.
+  package mutating func rulesHold(_ version: UInt16) { rulesInForce = version }
 
   /// SQLite holds entries through `sn`, synced.
   package mutating func checkpointed(through sn: SequenceNumber) { checkpointed = max(checkpointed, sn) }

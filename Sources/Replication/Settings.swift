@@ -141,5 +141,7 @@ extension Replica {
     package static let damagedIsEligible = Mutation(rawValue: 1 << 17)
     /// A restarted secondary goes on in the epoch that it had.
     package static let restartedMemberGoesOn = Mutation(rawValue: 1 << 18)
+    /// Other rules are switched to as soon as one member knows them.
+    package static let switchBeforeAllKnow = Mutation(rawValue: 1 << 19)
   }
 }

@@ -6,7 +6,7 @@ package enum CommandKind: Int, CaseIterable, Sendable {
   case registerShopDone, registerShopNo, putSKUDone, putSKUNo, adjustStockDone, adjustStockNo
   case placeOrderDone, placeOrderNo, settlePaymentDone, settlePaymentNo, cancelOrderDone, cancelOrderNo
   case shipOrderDone, shipOrderNo, deliverOrderDone, deliverOrderNo, completeOrderDone, completeOrderNo
-  case reservationExpired, sealed
+  case reservationExpired, sealed, rulesSwitched
   case readSKUDone, readSKUNo, readOrderDone, readOrderNo, fateTold, fateUnknown
 
   init(_ command: Command, isDone: Bool) {

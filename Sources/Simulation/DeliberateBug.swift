@@ -21,6 +21,7 @@ package enum DeliberateBug: String, CaseIterable, Sendable {
   case readWithoutLease = "read-without-lease"
   case damagedIsEligible = "damaged-is-eligible"
   case restartedMemberGoesOn = "restarted-member-goes-on"
+  case switchBeforeAllKnow = "switch-before-all-know"
   /// Of the shell: a new primary knows no request that was answered before it.
   case dedupeLost = "dedupe-lost"
   /// Of the shell: an answer does not wait for the commit point.
@@ -49,6 +50,7 @@ package enum DeliberateBug: String, CaseIterable, Sendable {
     case .readWithoutLease: .readWithoutLease
     case .damagedIsEligible: .damagedIsEligible
     case .restartedMemberGoesOn: .restartedMemberGoesOn
+    case .switchBeforeAllKnow: .switchBeforeAllKnow
     case .dedupeLost, .answerBeforeCommit, .twoGraces: []
     }
   }

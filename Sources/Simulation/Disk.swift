@@ -156,6 +156,7 @@ struct Tables {
   var horizon: Int64 = 0
   /// Rule 15, of all that was applied.
   var digest: UInt64 = 0
+  var rules: UInt16 = 1
 
   mutating func write(_ checkpoint: Checkpoint) {
     for shop in checkpoint.shops { shops[ShopID(shop.id)] = shop }
@@ -184,6 +185,7 @@ struct Tables {
     time = checkpoint.time
     ordersPlaced = checkpoint.ordersPlaced
     digest = checkpoint.digest
+    rules = checkpoint.rules
   }
 
   /// What ``PartitionCore/missingReservations(now:)`` asks for.

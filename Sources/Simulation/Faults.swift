@@ -9,6 +9,7 @@ package enum Fault: Int, CaseIterable, Sendable {
   case dispatcherCrash, dispatcherPaused, lineBroke, lineCut, batchSentAgain, controllerChanged
   case connectionBroke, connectionCut, givenUpDenied, givenUpInDoubt
   case switchoverAsked, drainAsked, moveAsked
+  case upgraded, outdated
 }
 
 /// Swarm: each seed has its own mixture, with some kinds turned off. Chances are in 1,000.

@@ -16,6 +16,8 @@ struct Referee {
   private var ends: [UInt64] = []
   private var hashes: [UInt64] = []
   private var time: Int64 = 0
+  /// Rule 17: what holds behind an entry.
+  private var switches: [(sn: UInt64, version: UInt16)] = []
   /// What each request that was logged must be answered; and where it stands.
   private var answers: [RequestID: (sn: UInt64, facts: ReplyFacts)] = [:]
   private var asked: [RequestID: Command] = [:]
@@ -129,6 +131,11 @@ struct Referee {
         case 3:
           guard length == 16 else { return fail("entry \(sn) seals nothing") }
           seal(RequestID(high: ReplyFacts.bigEndian(payload, 0), low: ReplyFacts.bigEndian(payload, 8)), sn)
+        case 4:
+          guard length == 2, at == bytes.count else {
+            return fail("entry \(sn) switches rules, and is not the last")
+          }
+          switchRules(to: UInt16(payload[0]) | UInt16(payload[1]) << 8, sn)
         default: fail("entry \(sn) is of kind \(kind)")
         }
       }
@@ -163,6 +170,21 @@ struct Referee {
     commands += 1
     count(.sealed)
     sealed[id] = sn
+  }
+
+  private mutating func switchRules(to version: UInt16, _ sn: UInt64) {
+    guard version > rules else { return fail("entry \(sn) switches from rules \(rules) to \(version)") }
+    count(.rulesSwitched)
+    switches.append((sn, version))
+  }
+
+  /// Rule 17: the version that what is committed makes hold.
+  var rules: UInt16 { switches.last?.version ?? 1 }
+
+  /// A replica has applied what is committed through `sn`.
+  mutating func goesBy(_ version: UInt16, _ who: String, at sn: SequenceNumber) {
+    let mine = switches.last { $0.sn <= sn.rawValue }?.version ?? 1
+    if version != mine { fail("\(who) goes by rules \(version) at entry \(sn), and \(mine) hold there") }
   }
 
   private mutating func remember(_ sn: UInt64) {
@@ -296,6 +318,7 @@ struct Referee {
     {
       return fail("\(who) has not the rows that it must have")
     }
+    goesBy(tables.rules, who, at: tables.applied)
     var sum: Int64 = 0
     for (key, row) in tables.skus {
       let mine = MarketModel.Goods(

@@ -19,6 +19,7 @@ extension Simulation {
       note { "manager: asked to \(present.proposal.map { "\($0)" } ?? "do nothing")" }
     }
     record = present
+    checkRules()
   }
 
   /// How long a question takes to get there and back.

@@ -287,5 +287,6 @@ extension Simulation {
       worker.disk.fullUntil = 0
       if worker.process == nil { queue.add(.start(worker.place), at: now + Int64(chance.below(50_000))) }
     }
+    upgradeAll()
   }
 }

@@ -18,8 +18,12 @@ extension Simulation {
       let damage = worker.disk.isDamaged ? ", damaged" : ""
       return "\(worker.name) starts at \(worker.disk.last), \(worker.disk.epoch)\(damage)"
     }
+    if !isMended { upgradeByChance(worker) }
+    var settings = settings
+    settings.rules = worker.rules
     let process = Process(
       identity, worker.disk, settings, dispatchers: dispatchers.count, now: worker.boot(now))
+    if process.isOutdated { return upgrade(worker, isOutdated: true) }
     if let bug { process.replica.mutation = bug.mutation }
     worker.process = process
     if !worker.disk.isDamaged { referee.commits(worker.name, process.replica.committed, worker.disk) }
@@ -81,6 +85,7 @@ extension Simulation {
         if worker.process !== process { return }
       }
     }
+    if process.isOutdated { return upgrade(worker, isOutdated: true) }
     if let failure = process.failure { referee.fail("\(worker.name): \(failure)") }
     if process.replica.epoch > worker.disk.epoch {
       referee.fail(
@@ -154,7 +159,6 @@ extension Simulation {
     switch activity {
     case .active:
       referee.leads(worker.name, worker.disk)
-      if process.replica.agreedRules() != 1 { referee.fail("\(worker.name) agrees on other rules") }
       for place in process.helloAt.indices { process.helloAt[place] = .min / 2 }
       if bug == .dedupeLost {
         process.core.requests = AnsweredRequests(entriesPerGeneration: 256, generationsMax: 2)
@@ -337,6 +341,7 @@ extension Simulation {
     defer { if worker.process === process { release(worker, process) } }
     let wall = worker.wall(now)
     process.core.refuseWrites(worker.disk.fullUntil <= now ? nil : .diskFull)
+    process.core.switchRules(to: process.replica.agreedRules())
     guard !process.inbox.isEmpty || process.core.hasWork(now: wall) else { return }
     var batches = process.inbox
     var left: [Process.Batch] = []
@@ -434,6 +439,8 @@ extension Simulation {
     referee.commits(worker.name, mark, worker.disk)
     guard referee.failure == nil else { return }
     if process.core.applied < mark.sn { process.apply(worker.disk, through: mark.sn) }
+    if process.core.applied == mark.sn { referee.goesBy(process.core.rules, worker.name, at: mark.sn) }
+    checkRules()
     release(worker, process)
   }
 

@@ -29,6 +29,7 @@ package final class Simulation {
   enum Event {
     // A worker's process. Numbers after its place are the incarnation that is meant.
     case start(Int)
+    case upgrade(Int)
     case tick(Int, UInt64)
     case crash(Int, UInt64)
     case desk(Int, UInt64)
@@ -78,6 +79,9 @@ package final class Simulation {
   let bug: DeliberateBug?
   var chance: Chance
   var mix: FaultMix
+  /// Of what is upgraded when, apart, and in how many of 1,000 starts; 0: nothing ever is.
+  var versions: Chance
+  let upgrades: Int
   var settings = Replica.Settings()
   var limits = DispatcherCore.Limits()
   let healingMilliseconds: Int64
@@ -128,6 +132,8 @@ package final class Simulation {
     self.say = say
     chance = Chance(seed: seed)
     mix = FaultMix(&chance)
+    versions = Chance(seed: XXH64.hash(seed))
+    upgrades = versions.pick([0, 100, 300, 600])
     let count = chance.pick([1, 2, 3, 3, 3, 4])
     replicas = min(count, chance.pick([1, 2, 2, 3, 3]))
     chaosEnds = Int64(chance.pick(8...12)) * 1_000_000
@@ -177,7 +183,8 @@ package final class Simulation {
     note {
       """
       \(self.workers.count) workers, \(self.dispatchers.count) dispatchers, \(self.replicas) replicas, \
-      minReplicas \(self.settings.minReplicas), window \(self.settings.windowBlocks), \(self.mix)
+      upgrades at \(self.upgrades) of 1,000 starts, minReplicas \(self.settings.minReplicas), \
+      window \(self.settings.windowBlocks), \(self.mix)
       """
     }
     if mix.drifts { count(.drift) }
@@ -242,6 +249,7 @@ package final class Simulation {
   private func handle(_ event: Event) {
     switch event {
     case .start(let place): start(workers[place])
+    case .upgrade(let place): upgrade(workers[place], isOutdated: false)
     case .tick(let place, let incarnation):
       if let worker = running(place, incarnation, event) { tick(worker) }
     case .crash(let place, let incarnation):
@@ -351,6 +359,7 @@ package final class Simulation {
     guard workers.allSatisfy({ $0.process != nil }), dispatchers.allSatisfy({ $0.process != nil }) else {
       return false
     }
+    guard upgrades == 0 || referee.rules == Self.latestRules else { return false }
     for worker in workers where record.members.contains(worker.name) {
       guard let replica = worker.process?.replica, replica.epoch == record.epoch,
         replica.committed.sn.rawValue == referee.committed, replica.last == replica.committed

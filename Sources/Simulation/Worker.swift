@@ -12,6 +12,8 @@ final class Worker {
   var disk = Disk()
   var process: Process?
   var incarnation: UInt64
+  /// The highest version of the rules that the program there knows.
+  var rules: UInt16 = 1
   /// Until then the process does nothing: what comes waits.
   var pausedUntil: Int64 = 0
   var bootOffset: Int64
@@ -85,6 +87,8 @@ final class Process {
   var checkpointAt: Int64 = 0
   /// What went wrong in it that never may.
   private(set) var failure: String?
+  /// Its data goes by rules that this program does not know: it must end.
+  private(set) var isOutdated = false
 
   /// The cluster's only one.
   static let partition = PartitionID(0)
@@ -100,17 +104,17 @@ final class Process {
     self.identity = identity
     let start = disk.start
     replica = Replica(identity, start, settings: settings, now: now)
-    core = Self.emptyCore(disk.tables)
+    core = Self.emptyCore(disk.tables, rulesKnown: settings.rules)
     received = Array(repeating: ReceivedBatches(), count: dispatchers)
     helloAt = Array(repeating: 0, count: dispatchers)
     load(disk, through: start.committed)
   }
 
-  private static func emptyCore(_ tables: Tables) -> PartitionCore {
+  private static func emptyCore(_ tables: Tables, rulesKnown: UInt16) -> PartitionCore {
     var core = PartitionCore(
       partition: partition, terms: terms, windowMilliseconds: window, applied: tables.applied,
-      time: tables.time, ordersPlaced: tables.ordersPlaced, digest: tables.digest, horizon: tables.horizon,
-      rowsExpected: 1)
+      time: tables.time, ordersPlaced: tables.ordersPlaced, digest: tables.digest, rules: tables.rules,
+      rulesKnown: rulesKnown, horizon: tables.horizon, rowsExpected: 1)
     core.requests = AnsweredRequests(
       entriesPerGeneration: 256, generationsMax: 2, horizon: tables.horizon)
     return core
@@ -119,7 +123,9 @@ final class Process {
   /// The working set anew, from SQLite and the log up to `sn`.
   func load(_ disk: Disk, through sn: SequenceNumber) {
     generation += 1
-    core = Self.emptyCore(disk.tables)
+    core = Self.emptyCore(disk.tables, rulesKnown: replica.settings.rules)
+    isOutdated = disk.tables.rules > replica.settings.rules
+    replica.rulesHold(core.rules)
     frozen = nil
     isWriting = false
     forgetsRequests = false
@@ -136,12 +142,15 @@ final class Process {
   /// Applies the log's blocks up to `sn` that are not applied yet.
   func apply(_ disk: Disk, through sn: SequenceNumber) {
     var place = disk.place(after: core.applied)
-    while failure == nil, place < disk.log.count, disk.log[place].head.last <= sn {
+    while failure == nil, !isOutdated, place < disk.log.count, disk.log[place].head.last <= sn {
       let block = disk.log[place]
       block.entries.withUnsafeBytes { bytes in
         do {
           try core.takeLogged(
             bytes, first: block.head.first, count: block.head.count, time: block.head.time)
+        } catch PartitionCore.ReplayError.rulesUnknown {
+          isOutdated = true
+          return
         } catch {
           failure = "a block can't be applied: \(error)"
           return
@@ -150,14 +159,17 @@ final class Process {
         disk.tables.load(core.needsOfLoggedOrders(), into: &core.books)
         core.replay()
       }
-      if failure != nil { return }
+      if failure != nil || isOutdated { return }
       noteApplied()
       place += 1
     }
   }
 
-  /// Rule 15.
-  func noteApplied() { replica.applied(through: core.applied, digest: core.digest) }
+  /// Rules 15 and 17.
+  func noteApplied() {
+    replica.applied(through: core.applied, digest: core.digest)
+    replica.rulesHold(core.rules)
+  }
 
   func freeze() { frozen = core.makeCheckpoint() }
 

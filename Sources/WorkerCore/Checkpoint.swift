@@ -12,6 +12,8 @@ package struct Checkpoint: Sendable {
   package var ordersPlaced: UInt64
   /// ``PartitionCore/digest`` at `applied`.
   package var digest: UInt64
+  /// ``PartitionCore/rules`` at `applied`.
+  package var rules: UInt16
   package var shops: [Shop]
   package var skus: [SKU]
   package var orders: [Order]

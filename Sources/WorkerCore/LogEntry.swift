@@ -10,6 +10,8 @@ package enum LogEntry {
   case expire([UInt64])
   /// A request that never will be executed: its id, 16 bytes, big endian.
   case seal(RequestID)
+  /// The version of the rules that holds from the next block on: u16.
+  case rules(UInt16)
 
   package enum DecodingError: Error, Equatable {
     case truncated
@@ -37,6 +39,12 @@ package enum LogEntry {
     id.bytes.withUnsafeBytes { writer.append($0) }
   }
 
+  package static func write(rules version: UInt16, into writer: inout ByteWriter) {
+    writer.append(littleEndian: 2 as UInt32)
+    writer.append(4 as UInt8)
+    writer.append(littleEndian: version)
+  }
+
   /// The next entry; borrows the reader's bytes.
   package init(_ reader: inout ByteReader) throws(DecodingError) {
     do {
@@ -54,6 +62,10 @@ package enum LogEntry {
       case 3:
         guard length == 16 else { throw DecodingError.truncated }
         self = .seal(RequestID(bigEndian: payload))
+      case 4:
+        guard length == 2 else { throw DecodingError.truncated }
+        var inner = ByteReader(payload)
+        self = .rules(try inner.number())
       default: throw DecodingError.unknownKind(kind)
       }
     } catch let error as DecodingError {

@@ -32,6 +32,12 @@ package struct PartitionCore: ~Copyable {
   /// Rule 15: a chain over the blocks of what each of them made of the rows, whoever applied them when, and
   /// whatever was in memory; 0: nothing was applied yet.
   package private(set) var digest: UInt64
+  /// Rule 17: the version of the rules that the next block goes by.
+  package private(set) var rules: UInt16
+  /// The highest that this program knows.
+  private let rulesKnown: UInt16
+  private var rulesWanted: UInt16
+  private var wantsOtherRules: Bool { acceptsWrites && rulesWanted > rules }
   /// Why nothing new is taken; nil: it is. Where it is not, commands that are not known are not executed,
   /// and reservations run out later.
   private var refusesWrites: DeliveryCode?
@@ -42,6 +48,8 @@ package struct PartitionCore: ~Copyable {
   var batches: [Batch] = []
   var dueOrders: [UInt64] = []
   private var bytesTaken = 0
+  /// What the group's last entry makes hold, sealed or logged; nil: no entry does.
+  private var rulesSealed: UInt16?
   /// What is to be logged: `entryCount` entries from `applied + 1` on.
   package var entries = ByteWriter(capacity: 1 << 16)
   package private(set) var entryCount: UInt32 = 0
@@ -102,11 +110,13 @@ package struct PartitionCore: ~Copyable {
   ///   - applied: what the loaded tables hold.
   ///   - time: of that entry.
   ///   - digest: of that entry.
+  ///   - rules: in force behind it.
+  ///   - rulesKnown: the highest version that this program knows; not less than `rules`.
   ///   - horizon: later than the time of every request id in SQLite.
   package init(
     partition: PartitionID, terms: Terms, windowMilliseconds: Int64, applied: SequenceNumber,
-    time: Milliseconds, ordersPlaced: UInt64, digest: UInt64 = 0, horizon: Int64,
-    rowsExpected: Int = 65_536
+    time: Milliseconds, ordersPlaced: UInt64, digest: UInt64 = 0, rules: UInt16 = 1, rulesKnown: UInt16 = 1,
+    horizon: Int64, rowsExpected: Int = 65_536
   ) {
     self.partition = partition
     self.windowMilliseconds = windowMilliseconds
@@ -117,10 +127,17 @@ package struct PartitionCore: ~Copyable {
     self.time = time
     self.ordersPlaced = ordersPlaced
     self.digest = digest
+    self.rules = rules
+    self.rulesKnown = rulesKnown
+    rulesWanted = rules
   }
 
   /// Between groups only.
   package mutating func refuseWrites(_ why: DeliveryCode?) { refusesWrites = why }
+
+  /// Rule 17: every member knows this version. If it is a later one than holds, the next group that is sealed
+  /// switches to it. Between groups only.
+  package mutating func switchRules(to version: UInt16) { rulesWanted = min(version, rulesKnown) }
 
   // MARK: 1. Take
 
@@ -168,17 +185,18 @@ package struct PartitionCore: ~Copyable {
     batches.removeAll(keepingCapacity: true)
   }
 
-  /// Whether there is anything to do: requests, or reservations that run out.
+  /// Whether there is anything to do: requests, reservations that run out, other rules.
   package func hasWork(now: Milliseconds) -> Bool {
-    if !batches.isEmpty { return true }
+    if !batches.isEmpty || wantsOtherRules { return true }
     guard acceptsWrites, let due = books.reservations.first else { return false }
     return due <= now
   }
 
-  /// No more than so many bytes of ``entries`` come of what was taken, and of what runs out.
+  /// No more than so many bytes of ``entries`` come of what was taken, of what runs out, and of other rules.
   package var entriesBytesMax: Int {
     // An item of a batch has more overhead than an entry of the log.
-    bytesTaken + LogEntry.overhead + Limits.expiriesMax * MemoryLayout<UInt64>.size
+    bytesTaken + LogEntry.overhead + Limits.expiriesMax * MemoryLayout<UInt64>.size + LogEntry.overhead
+      + MemoryLayout<UInt16>.size
   }
 
   // MARK: 2. Prefetch
@@ -254,6 +272,11 @@ package struct PartitionCore: ~Copyable {
     for index in items.indices {
       guard case .open = items[index].fate, let request = items[index].request else { continue }
       items[index].fate = fate(of: request, items[index], now: now)
+    }
+    rulesSealed = wantsOtherRules ? rulesWanted : nil
+    if let rulesSealed {
+      LogEntry.write(rules: rulesSealed, into: &entries)
+      entryCount += 1
     }
   }
 
@@ -352,12 +375,18 @@ package struct PartitionCore: ~Copyable {
     requests.forgetLoaded()
     books.evictSome(atMost: Self.evictionsPerGroup)
     applied = applied.advanced(by: UInt64(entryCount))
+    makeRulesHold()
     if entryCount > 0 { chainDigest() }
     entryCount = 0
     bytesTaken = 0
     items.removeAll(keepingCapacity: true)
     batches.removeAll(keepingCapacity: true)
     dueOrders.removeAll()
+  }
+
+  private mutating func makeRulesHold() {
+    if let rulesSealed { rules = rulesSealed }
+    rulesSealed = nil
   }
 
   /// A block was applied. Not an entry at a time: every replica has the same blocks, and is frozen between them.
@@ -367,6 +396,8 @@ package struct PartitionCore: ~Copyable {
     image.add(applied.rawValue)
     image.add(time)
     image.add(ordersPlaced)
+    // As before there were others.
+    if rules > 1 { image.add(UInt64(rules)) }
     books.addChanges(to: &image)
     image.add(requests.takeImages())
     digest = image.bits
@@ -470,6 +501,7 @@ package struct PartitionCore: ~Copyable {
     groupTime = time
     dueOrders.removeAll()
     logged.removeAll()
+    rulesSealed = nil
     var reader = ByteReader(entries)
     for offset in 0..<UInt64(count) {
       let sequenceNumber = first.advanced(by: offset)
@@ -480,6 +512,16 @@ package struct PartitionCore: ~Copyable {
         dueOrders.append(contentsOf: orders)
         logged.append(.expire(orders))
       case .seal(let id): logged.append(.seal(id))
+      case .rules(let version):
+        guard version <= rulesKnown else {
+          throw .rulesUnknown(sequenceNumber, asked: version, known: rulesKnown)
+        }
+        guard version > rulesSealed ?? rules else {
+          throw .entry(
+            sequenceNumber, "it asks for version \(version) of the rules, and \(rulesSealed ?? rules) holds")
+        }
+        rulesSealed = version
+        logged.append(.rules)
       case .request(let bytes):
         do {
           logged.append(.request(try DecodedRequest(bytes)))
@@ -489,15 +531,28 @@ package struct PartitionCore: ~Copyable {
     guard reader.isAtEnd else { throw .entry(first.advanced(by: UInt64(count)), "bytes are left over") }
   }
 
-  package enum ReplayError: Error, Equatable {
+  package enum ReplayError: Error, Equatable, CustomStringConvertible {
     case gap(expected: SequenceNumber, found: SequenceNumber)
     case entry(SequenceNumber, String)
+    /// Rule 17.
+    case rulesUnknown(SequenceNumber, asked: UInt16, known: UInt16)
+
+    package var description: String {
+      switch self {
+      case .gap(let expected, let found): "entry \(expected) is missing: the next one is \(found)"
+      case .entry(let sn, let what): "entry \(sn) can't be replayed: \(what)"
+      case .rulesUnknown(let sn, let asked, let known):
+        "entry \(sn) of the log asks for version \(asked) of the rules, and this program knows \(known). "
+          + "Start a newer laris; nothing is lost."
+      }
+    }
   }
 
   private enum Logged {
     case request(DecodedRequest)
     case expire([UInt64])
     case seal(RequestID)
+    case rules
   }
   private var logged: [Logged] = []
 
@@ -538,6 +593,7 @@ package struct PartitionCore: ~Copyable {
       case .expire(let orders):
         books.expire(orders, at: time, sequenceNumber: sequenceNumber.rawValue)
       case .seal(let id): seal(id, sequenceNumber)
+      case .rules: break
       case .request(let request):
         guard case .command(let command) = request.body else { break }
         let reference = requests.insert(
@@ -548,6 +604,7 @@ package struct PartitionCore: ~Copyable {
       applied = sequenceNumber
     }
     books.endBlock()
+    makeRulesHold()
     if !logged.isEmpty { chainDigest() }
     books.evictSome(atMost: Self.evictionsPerGroup)
     logged.removeAll()
@@ -562,8 +619,8 @@ package struct PartitionCore: ~Copyable {
     books.freeze()
     requests.freeze()
     freezing = Freezing(
-      applied: applied, time: time, ordersPlaced: ordersPlaced, digest: digest, transfers: books.transfers,
-      reservationsFrom: books.reservations.first ?? .max)
+      applied: applied, time: time, ordersPlaced: ordersPlaced, digest: digest, rules: rules,
+      transfers: books.transfers, reservationsFrom: books.reservations.first ?? .max)
     books.transfers = []
     books.transfers.reserveCapacity(freezing?.transfers.count ?? 0)
   }
@@ -574,6 +631,7 @@ package struct PartitionCore: ~Copyable {
     let time: Milliseconds
     let ordersPlaced: UInt64
     let digest: UInt64
+    let rules: UInt16
     let transfers: [Transfer]
     /// When the next one runs out, at the earliest.
     let reservationsFrom: Milliseconds
@@ -594,9 +652,9 @@ package struct PartitionCore: ~Copyable {
     let frozen = books.takeFrozen()
     return Checkpoint(
       applied: freezing.applied, time: freezing.time, ordersPlaced: freezing.ordersPlaced,
-      digest: freezing.digest, shops: frozen.shops.rows, skus: frozen.skus.rows, orders: frozen.orders.rows,
-      payments: frozen.payments.rows, accounts: frozen.accounts.rows, transfers: freezing.transfers,
-      requests: requests.takeFrozen(),
+      digest: freezing.digest, rules: freezing.rules, shops: frozen.shops.rows, skus: frozen.skus.rows,
+      orders: frozen.orders.rows, payments: frozen.payments.rows, accounts: frozen.accounts.rows,
+      transfers: freezing.transfers, requests: requests.takeFrozen(),
       forgetRequestsBefore: RequestID(firstAt: freezing.time - windowMilliseconds),
       forgetReservationsBefore: freezing.reservationsFrom,
       intervals: .init(

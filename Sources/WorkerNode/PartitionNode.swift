@@ -245,6 +245,8 @@ final class PartitionNode: Sendable {
     var audits: Audits
     var isFull = false
     var statusAt: Int64 = 0
+    /// The version that was told of.
+    var rules: UInt16 = 1
     /// A snapshot that comes in.
     var sink: SnapshotSink?
   }
@@ -280,7 +282,7 @@ final class PartitionNode: Sendable {
 
       let now = Clock.wallMilliseconds()
       var hasWorked = false
-      if !durable.needsRebuild, durable.core.hasWork(now: now), mayWork(&durable) {
+      if !durable.needsRebuild, durable.hasWork(wall: now), mayWork(&durable) {
         try durable.work(neighbours, now: now)
         hasWorked = true
         turn.framesInHand = 0
@@ -566,6 +568,7 @@ final class PartitionNode: Sendable {
     if steady - turn.statusAt >= Self.helloMilliseconds {
       turn.statusAt = steady
       try lookForRoom(&durable, &turn)
+      tellOfRules(durable, &turn)
       noteStatus(durable, neighbours)
     }
     guard neighbours.activity == .active else { return }
@@ -580,6 +583,12 @@ final class PartitionNode: Sendable {
       turn.helloAt[place] =
         try link.send(hello.bytes) ? steady : steady - Self.helloMilliseconds + Self.retryMilliseconds
     }
+  }
+
+  private func tellOfRules(_ durable: borrowing DurablePartition, _ turn: inout Turn) {
+    guard durable.core.rules != turn.rules else { return }
+    turn.rules = durable.core.rules
+    logger.info("partition \(partition.rawValue) goes by version \(turn.rules) of the rules")
   }
 
   private func noteStatus(_ durable: borrowing DurablePartition, _ neighbours: Neighbours) {

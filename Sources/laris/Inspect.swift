@@ -186,6 +186,7 @@ struct Inspect: ParsableCommand {
     for key in ["cluster", "partition", "format", "applied_sn", "time", "orders_placed"] {
       fields.append((key, try value("SELECT value FROM meta WHERE key = '\(key)'")))
     }
+    fields.append(("rules", try value("SELECT coalesce(max(value), 1) FROM meta WHERE key = 'rules'")))
     let digest = "SELECT printf('%016x', value) FROM meta WHERE key = 'applied_digest'"
     fields.append(("applied_digest", try value(digest)))
     for table in ["shops", "skus", "orders", "payments", "accounts", "transfers", "requests"] {

@@ -108,8 +108,8 @@ struct LogCommand: ParsableCommand {
       abstract: "Prints a log's entries as JSON lines, requests decoded.",
       discussion: """
         {"sn":7,"time":1795302277387,"epoch":1,"request":{…}} or {…,"expire":[3,4]} or
-        {…,"seal":"…"}, the id of a request that was given up; the request is proto3 JSON, as laris submit
-        takes it, and ids are base64.
+        {…,"seal":"…"}, the id of a request that was given up, or {…,"rules":2}, the version of the rules that
+        holds from the next block on; the request is proto3 JSON, as laris submit takes it, and ids are base64.
 
           laris log dump laris-data/worker-1/partitions/0000/log --from 100 --to 120
         """)
@@ -141,6 +141,7 @@ struct LogCommand: ParsableCommand {
       switch entry {
       case .expire(let orders): "\"expire\":[\(orders.map(String.init).joined(separator: ","))]"
       case .seal(let id): "\"seal\":\"\(Data(id.bytes).base64EncodedString())\""
+      case .rules(let version): "\"rules\":\(version)"
       case .request(let bytes): "\"request\":\(try Laris_Request(serializedBytes: Data(bytes)).jsonString())"
       }
     }

@@ -26,11 +26,14 @@ final class Pair {
     fileprivate var changes: [GroupRecord] = []
     private var batches: UInt64 = 0
 
-    fileprivate init(_ name: String, _ disk: SimulatedDisk, life: UInt64, rowsMax: Int, now: Int64) throws {
+    fileprivate init(
+      _ name: String, _ disk: SimulatedDisk, life: UInt64, rowsMax: Int, rules: UInt16, now: Int64
+    ) throws {
       var setup = Worker.setup(disk, epoch: life, mayCreate: life == 1, directory: "/\(name)/partitions/0003")
       setup.node = name
       setup.rowsMax = rowsMax
       setup.replication.digestBlocks = 4
+      setup.replication.rules = rules
       self.name = name
       self.disk = disk
       self.setup = setup
@@ -75,6 +78,8 @@ final class Pair {
       }
     }
 
+    func hasWork(at wall: Int64) -> Bool { durable.hasWork(wall: wall) }
+
     /// Answers of the last group.
     func answers() throws -> [[UInt8]] {
       var answers: [[UInt8]] = []
@@ -107,6 +112,8 @@ final class Pair {
   private(set) var record: GroupRecord
   private var now: Int64 = 1_000
   private var lives: [String: UInt64] = [:]
+  /// The version of the rules that each one's next process knows.
+  var rules: [String: UInt16] = [:]
   /// Who hears of nobody, and whom nobody hears, the manager neither.
   var isolated: Set<String> = []
 
@@ -129,7 +136,8 @@ final class Pair {
 
   private func start(_ name: String, on disk: SimulatedDisk, rowsMax: Int) throws {
     lives[name, default: 0] += 1
-    members[name] = try Member(name, disk, life: lives[name]!, rowsMax: rowsMax, now: now)
+    members[name] = try Member(
+      name, disk, life: lives[name]!, rowsMax: rowsMax, rules: rules[name] ?? 1, now: now)
   }
 
   /// Kills a process, and starts the next one on its disk.

@@ -82,7 +82,7 @@ final class Worker {
 
   var applied: UInt64 { durable.core.applied.rawValue }
   var reservations: Reservations { durable.core.books.reservations }
-  func hasWork(at now: Milliseconds) -> Bool { durable.core.hasWork(now: now) }
+  func hasWork(at now: Milliseconds) -> Bool { durable.hasWork(wall: now) }
 
   /// What a group put into the log.
   struct Block: Sendable {

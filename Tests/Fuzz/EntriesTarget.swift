@@ -14,15 +14,17 @@ struct EntriesTarget: FuzzTarget {
   func seeds(_ random: inout SplitMix64) throws -> [[UInt8]] {
     var commands = RandomCommands(random)
     defer { random = commands.random }
-    return (0..<16).map { _ in
+    return (0..<16).map { place in
       var writer = ByteWriter()
       let count = commands.random.pick(1...6)
-      writer.append(littleEndian: UInt32(count + 1))
+      let hasRules = place.isMultiple(of: 2)
+      writer.append(littleEndian: UInt32(count + (hasRules ? 2 : 1)))
       writer.append(littleEndian: RandomCommands.start)
       LogEntry.write(expire: [1, 2, 3], into: &writer)
       for _ in 0..<count {
         commands.commandRequest().withUnsafeBytes { LogEntry.write(request: $0, into: &writer) }
       }
+      if hasRules { LogEntry.write(rules: Partitions.rulesKnown, into: &writer) }
       return Array(writer.bytes)
     }
   }

@@ -65,6 +65,7 @@ struct PartitionTarget: FuzzTarget {
 enum Partitions {
   static let terms = Terms(reserveMilliseconds: 60_000, feeBasisPoints: 250)
   static let window: Milliseconds = 600_000
+  static let rulesKnown: UInt16 = 2
 
   /// Shops and SKUs.
   static var basics: [Command] {
@@ -80,8 +81,8 @@ enum Partitions {
   ) -> PartitionCore {
     var core = PartitionCore(
       partition: PartitionID(RandomCommands.partition), terms: terms, windowMilliseconds: window,
-      applied: applied, time: time, ordersPlaced: ordersPlaced, digest: digest, horizon: horizon,
-      rowsExpected: 16)
+      applied: applied, time: time, ordersPlaced: ordersPlaced, digest: digest, rulesKnown: rulesKnown,
+      horizon: horizon, rowsExpected: 16)
     core.requests = AnsweredRequests(entriesPerGeneration: 128, generationsMax: 1_000, horizon: horizon)
     return core
   }

@@ -575,6 +575,27 @@ struct CheckpointTests {
     test.withCore { #expect($0.applied == SequenceNumber(3)) }
   }
 
+  @Test func `the rules that hold are kept, also by a file of before there were others`() throws {
+    let test = try TestPartition()
+    try Self.execute("DELETE FROM meta WHERE key = 'rules'", test.path)
+    func rules(_ path: String) throws -> UInt16 { try PartitionReader(path: path).state().rules }
+    #expect(try rules(test.path) == 1)
+    test.withCore { $0.switchRules(to: 2) }
+    try test.send(TestPartition.shop(1))
+    #expect(try test.checkpoint().rules == 2)
+    #expect(try rules(test.path) == 2)
+    try test.restart()
+    test.withCore { #expect($0.rules == 2) }
+    let copy = test.folder.path + "/copy.sqlite"
+    _ = try PartitionSnapshot.make(of: test.path, at: copy)
+    #expect(try rules(copy) == 2)
+  }
+
+  private static func execute(_ sql: String, _ path: String) throws {
+    let database = try Database(path, mode: .readWrite)
+    try database.execute(sql)
+  }
+
   @Test func `reservations of times that have passed are forgotten, and none that waits`() throws {
     let test = try TestPartition()
     try test.send([TestPartition.shop(1), TestPartition.sku(1, 1, price: 10, onHand: 500)])

@@ -241,7 +241,7 @@ extension RefusalTests {
 
   @Test(arguments: [
     ("applied_sn", "-1"), ("applied_sn", "9223372036854775807"), ("time", "-1"), ("time", "140737488355328"),
-    ("orders_placed", "99"),
+    ("orders_placed", "99"), ("rules", "0"), ("rules", "65536"), ("rules", "'two'"),
   ])
   func `a state that no log can go on from is refused`(key: String, value: String) throws {
     let test = try TestPartition()

@@ -43,7 +43,7 @@ final class TestPartition {
     return PartitionCore(
       partition: partition, terms: terms, windowMilliseconds: window, applied: state.applied,
       time: state.time, ordersPlaced: state.ordersPlaced, digest: state.digest,
-      horizon: try reader.requestHorizon(), rowsExpected: 256)
+      rules: state.rules, rulesKnown: 2, horizon: try reader.requestHorizon(), rowsExpected: 256)
   }
 
   /// Forgets what is in memory, as a process that starts again.

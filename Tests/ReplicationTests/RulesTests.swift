@@ -355,6 +355,46 @@ struct RulesTests {
     #expect(group.replicas["a"]!.committed == head.mark)
   }
 
+  /// What a replica knows from its start on, in the version that its program has.
+  private func settings(rules: UInt16) -> Replica.Settings {
+    var settings = Replica.Settings()
+    settings.rules = rules
+    return settings
+  }
+
+  @Test func `rule 17: the members agree on what all of them know, and never on less than what holds`() {
+    let group = Group(["a", "b", "c"], settings: settings(rules: 3))
+    func agreed(_ name: String) -> UInt16 { group.replicas[name]!.agreedRules() }
+    #expect(agreed("a") == 3)
+    #expect(agreed("b") == 1, "who is no primary agrees on what holds")
+    group.crash("c")
+    group.start("c", incarnation: 2, settings: settings(rules: 2))
+    group.run(200)
+    #expect(group.record.members == ["a", "b", "c"] && agreed("a") == 2)
+    group.act("a") { $0.rulesHold(2) }
+    group.crash("b")
+    group.start("b", incarnation: 2, settings: settings(rules: 1))
+    group.run(200)
+    #expect(agreed("a") == 2)
+  }
+
+  @Test func `rule 17: a learner that does not know what holds is not promoted before it does`() {
+    let group = Group(["a", "b", "c"], secondaries: ["b"], settings: settings(rules: 2))
+    group.act("a") { $0.rulesHold(2) }
+    group.crash("c")
+    group.start("c", incarnation: 2, settings: settings(rules: 1))
+    group.record.proposal = .join("c")
+    for name in ["a", "c"] { group.act(name) { $0.configurationWasTold(group.record, now: group.now) } }
+    group.run(300)
+    #expect(group.replicas["c"]!.last == group.replicas["a"]!.last)
+    #expect(group.record.members == ["a", "b"] && group.replicas["a"]!.count(.rule17Withheld) > 0)
+    #expect(group.write("a") != nil && group.replicas["a"]!.isActive)
+    group.crash("c")
+    group.start("c", incarnation: 3, settings: settings(rules: 2))
+    group.run(1_500)
+    #expect(group.record.members == ["a", "b", "c"])
+  }
+
   @Test func `rule 18: a message of another cluster is not acted on`() {
     let group = Group(["a", "b"])
     var foreign = envelope(9, "a")

@@ -38,6 +38,7 @@ struct FakeStore {
   var time: Milliseconds = 0
   var ordersPlaced: UInt64 = 0
   var digest: UInt64 = 0
+  var rules: UInt16 = 1
 
   struct Request: Equatable {
     var sequenceNumber: UInt64
@@ -65,6 +66,7 @@ struct FakeStore {
     time = checkpoint.time
     ordersPlaced = checkpoint.ordersPlaced
     digest = checkpoint.digest
+    rules = checkpoint.rules
   }
 
   func find(_ missing: Reservations.Missing) -> [Reservations.Item] {
@@ -112,15 +114,15 @@ final class Worker {
   /// A new partition, or one that starts again with what `store` has and the `log` from there.
   init(
     store: FakeStore = FakeStore(), log: [LoggedBlock] = [], generations: (entries: Int, most: Int)? = nil,
-    reservationsLoadMax: Int? = nil
+    reservationsLoadMax: Int? = nil, rulesKnown: UInt16 = 1
   ) {
     self.store = store
     self.generations = generations
     let horizon = (store.requests.keys.map(\.milliseconds).max() ?? -1) + 1
     core = PartitionCore(
       partition: Self.partition, terms: Self.terms, windowMilliseconds: Self.window, applied: store.applied,
-      time: store.time, ordersPlaced: store.ordersPlaced, digest: store.digest, horizon: horizon,
-      rowsExpected: 1)
+      time: store.time, ordersPlaced: store.ordersPlaced, digest: store.digest, rules: store.rules,
+      rulesKnown: rulesKnown, horizon: horizon, rowsExpected: 1)
     if let generations {
       core.requests = AnsweredRequests(
         entriesPerGeneration: generations.entries, generationsMax: generations.most, horizon: horizon)
