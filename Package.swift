@@ -57,7 +57,7 @@ let package = Package(
       dependencies: [
         "Cluster", "LarisProtocol", "Wire", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
-    .target(name: "Files"),
+    .target(name: "Files", dependencies: ["CLinux"]),
     .target(name: "ReplicationLog", dependencies: ["Bytes", "Cluster", "Files", "LZ4"]),
     .target(
       name: "PartitionStore",

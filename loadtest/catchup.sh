@@ -87,6 +87,10 @@ def p99(first, last):
     return statistics.median(float(rows[s]["p99_ms"]) for s in range(first, last) if s in rows and rows[s]["p99_ms"])
 def least(first, last):
     return min(int(rows[s]["done"]) for s in range(first, last) if s in rows)
+def short(first, last):
+    late = [f"{s - first} s: {int(rows[s]['done']):,}" for s in range(first, last)
+            if s in rows and int(rows[s]["done"]) < 0.95 * rate]
+    return "" if not late else f" (after {', '.join(late)})"
 print(", ".join(f"{sum(int(row[key]) for row in rows.values()):,} {key}" for key in ("done", "not_executed", "unknown")))
 usual = p99(5, mark["stopped"])
 checks = []
@@ -100,7 +104,7 @@ for what, lost, back, end in [
     present = p99(first, last)
     checks += [
         (f"{what}: back after {mark[back] - mark[lost]} s", True),
-        (f"{what}: at least {100 * least(first, last) / rate:.1f} % of the rate in any second",
+        (f"{what}: at least {100 * least(first, last) / rate:.1f} % of the rate in any second{short(first, last)}",
          least(first, last) >= 0.95 * rate),
         (f"{what}: p99 of a second {present:.1f} ms, {usual:.1f} with all members there", present <= 2 * usual)]
 for text, holds in checks:

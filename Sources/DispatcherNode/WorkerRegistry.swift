@@ -230,7 +230,7 @@ final class WorkerRegistry {
       worker.holds.insert(group.partition)
       if isInSync(row, beacon.node, group) { worker.inSync.insert(group.partition) }
       if row.full { worker.full.insert(group.partition) }
-      if row.digestsDiffered > 0 { worker.halted.insert(group.partition) }
+      if row.halted { worker.halted.insert(group.partition) }
     }
     return worker
   }

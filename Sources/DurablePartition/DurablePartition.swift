@@ -87,6 +87,9 @@ package struct DurablePartition: ~Copyable {
   private var freezeAt: SequenceNumber?
   /// The core holds what may never have happened: ``rebuild()`` must come before anything else.
   package private(set) var needsRebuild = false
+  /// Rule 10: what is here was committed, and contradicts the group. It must be set aside before a snapshot
+  /// comes: another start does that.
+  package private(set) var isQuarantined = false
   /// Bytes of the log when the last checkpoint was written, and when the next was frozen.
   private var bytesAtCheckpoint: UInt64
   private var bytesAtFreeze: UInt64
@@ -340,14 +343,21 @@ package struct DurablePartition: ~Copyable {
     case .wantSnapshot(let node): surroundings.wantSnapshot(from: node)
     case .alarm(let alarm):
       surroundings.alarm(alarm)
-      if case .digest(let sn) = alarm { try noteDivergence(at: sn) }
+      switch alarm {
+      case .divergence(let sn): try noteDivergence("whose log is another one from entry \(sn) on")
+      case .quarantined(let sn):
+        try noteDivergence("whose log is another one from entry \(sn) on")
+        isQuarantined = true
+      case .digest(let sn): try noteDivergence("whose rows are others at entry \(sn)")
+      case .clockAhead, .foreignCluster, .configurationLost, .epochNotDurable: break
+      }
     }
   }
 
-  /// A start must not rely on the rows either. On a full disk it does, until they are compared again.
-  private func noteDivergence(at sn: SequenceNumber) throws(FileError) {
+  /// A start must not rely on what is here either. On a full disk it does, until it is compared again.
+  private func noteDivergence(_ what: String) throws(FileError) {
     do {
-      try setup.files.replace(setup.divergedPath, with: "found at entry \(sn)")
+      try setup.files.replace(setup.divergedPath, with: what)
     } catch {
       guard error.isDiskFull else { throw error }
     }
@@ -598,8 +608,10 @@ package enum OpeningError: Error, CustomStringConvertible {
   case missing(PartitionID, directory: String)
   /// What must be read again is not in the log any more; a new start reads what is there.
   case trimmed(PartitionID)
-  /// Rule 15: a process before found that the rows are not the primary's.
+  /// Rules 3, 10 and 15: what is here contradicts the primary, as a process found.
   case diverged(PartitionID, directory: String, String)
+  /// Rule 10: found now. A start makes it ``diverged(_:directory:_:)``.
+  case quarantined(PartitionID)
 
   package var description: String {
     switch self {
@@ -609,7 +621,9 @@ package enum OpeningError: Error, CustomStringConvertible {
     case .trimmed(let partition):
       "partition \(partition.rawValue) is read anew: what it has to apply again is not at hand"
     case .diverged(let partition, let directory, let what):
-      "partition \(partition.rawValue): the rows in \(directory) are not the primary's, which was \(what)"
+      "partition \(partition.rawValue): \(directory) contradicts the primary, \(what)"
+    case .quarantined(let partition):
+      "partition \(partition.rawValue): what was committed here is another thing in the group"
     }
   }
 }

@@ -57,6 +57,10 @@ package protocol File: AnyObject, Sendable {
   /// - Throws: nobody knows what is on disk, and another call that returns says nothing about it: the
   ///   system may have dropped what it could not write. End the process.
   func sync() throws(FileError)
+
+  /// Waits until the disk has what was written from `offset` on, so that a long file does not go there all at
+  /// once, with what others sync behind it. Nothing is durable by that.
+  func writeOut(from offset: Int) throws(FileError)
 }
 
 extension FileSystem {

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// The system's files.
@@ -120,5 +121,10 @@ private final class SystemFile: File {
 
   func sync() throws(FileError) {
     guard fdatasync(descriptor) == 0 else { throw FileError(.sync, path, code: errno) }
+  }
+
+  func writeOut(from offset: Int) throws(FileError) {
+    let code = laris_write_out(descriptor, Int64(offset))
+    guard code == 0 else { throw FileError(.sync, path, code: code) }
   }
 }

@@ -68,53 +68,109 @@ public nonisolated struct Laris_Beacon: Sendable {
   public init() {}
 }
 
-public nonisolated struct Laris_PartitionBeacon: Sendable {
+public nonisolated struct Laris_PartitionBeacon: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var partition: UInt32 = 0
+  public var partition: UInt32 {
+    get {_storage._partition}
+    set {_uniqueStorage()._partition = newValue}
+  }
 
-  public var epoch: UInt64 = 0
+  public var epoch: UInt64 {
+    get {_storage._epoch}
+    set {_uniqueStorage()._epoch = newValue}
+  }
 
-  public var committed: UInt64 = 0
+  public var committed: UInt64 {
+    get {_storage._committed}
+    set {_uniqueStorage()._committed = newValue}
+  }
 
-  public var checkpointed: UInt64 = 0
+  public var checkpointed: UInt64 {
+    get {_storage._checkpointed}
+    set {_uniqueStorage()._checkpointed = newValue}
+  }
 
-  public var orders: UInt64 = 0
+  public var orders: UInt64 {
+    get {_storage._orders}
+    set {_uniqueStorage()._orders = newValue}
+  }
 
-  public var replayBytes: UInt64 = 0
+  public var replayBytes: UInt64 {
+    get {_storage._replayBytes}
+    set {_uniqueStorage()._replayBytes = newValue}
+  }
 
-  public var active: Bool = false
+  public var active: Bool {
+    get {_storage._active}
+    set {_uniqueStorage()._active = newValue}
+  }
 
-  public var note: String = String()
+  public var note: String {
+    get {_storage._note}
+    set {_uniqueStorage()._note = newValue}
+  }
 
   /// "primary", "secondary", "learner" or "inactive".
-  public var role: String = String()
+  public var role: String {
+    get {_storage._role}
+    set {_uniqueStorage()._role = newValue}
+  }
 
   /// What it does now, in words.
-  public var activity: String = String()
+  public var activity: String {
+    get {_storage._activity}
+    set {_uniqueStorage()._activity = newValue}
+  }
 
   /// The last entry of its log.
-  public var last: UInt64 = 0
+  public var last: UInt64 {
+    get {_storage._last}
+    set {_uniqueStorage()._last = newValue}
+  }
 
   /// Of a primary that a learner joins: how much of the log the learner has, 0 to 100.
-  public var joinedPercent: UInt64 = 0
+  public var joinedPercent: UInt64 {
+    get {_storage._joinedPercent}
+    set {_uniqueStorage()._joinedPercent = newValue}
+  }
 
   /// Writes are refused here, because the disk is full.
-  public var full: Bool = false
+  public var full: Bool {
+    get {_storage._full}
+    set {_uniqueStorage()._full = newValue}
+  }
 
   /// What is here must not be relied on: a snapshot has to come first.
-  public var unclean: Bool = false
+  public var unclean: Bool {
+    get {_storage._unclean}
+    set {_uniqueStorage()._unclean = newValue}
+  }
 
   /// As in MemberStatus.
-  public var digestsCompared: UInt64 = 0
+  public var digestsCompared: UInt64 {
+    get {_storage._digestsCompared}
+    set {_uniqueStorage()._digestsCompared = newValue}
+  }
 
-  public var digestsDiffered: UInt64 = 0
+  public var digestsDiffered: UInt64 {
+    get {_storage._digestsDiffered}
+    set {_uniqueStorage()._digestsDiffered = newValue}
+  }
+
+  /// It has stopped there for good, and keeps what it has: it is of no use before the worker starts again.
+  public var halted: Bool {
+    get {_storage._halted}
+    set {_uniqueStorage()._halted = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 /// Dispatcher to worker, in answer to a Beacon.
@@ -640,104 +696,177 @@ nonisolated extension Laris_Beacon: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension Laris_PartitionBeacon: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PartitionBeacon"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{1}committed\0\u{1}checkpointed\0\u{1}orders\0\u{3}replay_bytes\0\u{1}active\0\u{1}note\0\u{1}role\0\u{1}activity\0\u{1}last\0\u{3}joined_percent\0\u{1}full\0\u{1}unclean\0\u{3}digests_compared\0\u{3}digests_differed\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}epoch\0\u{1}committed\0\u{1}checkpointed\0\u{1}orders\0\u{3}replay_bytes\0\u{1}active\0\u{1}note\0\u{1}role\0\u{1}activity\0\u{1}last\0\u{3}joined_percent\0\u{1}full\0\u{1}unclean\0\u{3}digests_compared\0\u{3}digests_differed\0\u{2}\u{2}halted\0")
+
+  fileprivate class _StorageClass {
+    var _partition: UInt32 = 0
+    var _epoch: UInt64 = 0
+    var _committed: UInt64 = 0
+    var _checkpointed: UInt64 = 0
+    var _orders: UInt64 = 0
+    var _replayBytes: UInt64 = 0
+    var _active: Bool = false
+    var _note: String = String()
+    var _role: String = String()
+    var _activity: String = String()
+    var _last: UInt64 = 0
+    var _joinedPercent: UInt64 = 0
+    var _full: Bool = false
+    var _unclean: Bool = false
+    var _digestsCompared: UInt64 = 0
+    var _digestsDiffered: UInt64 = 0
+    var _halted: Bool = false
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _partition = source._partition
+      _epoch = source._epoch
+      _committed = source._committed
+      _checkpointed = source._checkpointed
+      _orders = source._orders
+      _replayBytes = source._replayBytes
+      _active = source._active
+      _note = source._note
+      _role = source._role
+      _activity = source._activity
+      _last = source._last
+      _joinedPercent = source._joinedPercent
+      _full = source._full
+      _unclean = source._unclean
+      _digestsCompared = source._digestsCompared
+      _digestsDiffered = source._digestsDiffered
+      _halted = source._halted
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.partition) }()
-      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
-      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.committed) }()
-      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.checkpointed) }()
-      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.orders) }()
-      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.replayBytes) }()
-      case 7: try { try decoder.decodeSingularBoolField(value: &self.active) }()
-      case 8: try { try decoder.decodeSingularStringField(value: &self.note) }()
-      case 9: try { try decoder.decodeSingularStringField(value: &self.role) }()
-      case 10: try { try decoder.decodeSingularStringField(value: &self.activity) }()
-      case 11: try { try decoder.decodeSingularUInt64Field(value: &self.last) }()
-      case 12: try { try decoder.decodeSingularUInt64Field(value: &self.joinedPercent) }()
-      case 13: try { try decoder.decodeSingularBoolField(value: &self.full) }()
-      case 14: try { try decoder.decodeSingularBoolField(value: &self.unclean) }()
-      case 15: try { try decoder.decodeSingularUInt64Field(value: &self.digestsCompared) }()
-      case 16: try { try decoder.decodeSingularUInt64Field(value: &self.digestsDiffered) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularUInt32Field(value: &_storage._partition) }()
+        case 2: try { try decoder.decodeSingularUInt64Field(value: &_storage._epoch) }()
+        case 3: try { try decoder.decodeSingularUInt64Field(value: &_storage._committed) }()
+        case 4: try { try decoder.decodeSingularUInt64Field(value: &_storage._checkpointed) }()
+        case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._orders) }()
+        case 6: try { try decoder.decodeSingularUInt64Field(value: &_storage._replayBytes) }()
+        case 7: try { try decoder.decodeSingularBoolField(value: &_storage._active) }()
+        case 8: try { try decoder.decodeSingularStringField(value: &_storage._note) }()
+        case 9: try { try decoder.decodeSingularStringField(value: &_storage._role) }()
+        case 10: try { try decoder.decodeSingularStringField(value: &_storage._activity) }()
+        case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._last) }()
+        case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._joinedPercent) }()
+        case 13: try { try decoder.decodeSingularBoolField(value: &_storage._full) }()
+        case 14: try { try decoder.decodeSingularBoolField(value: &_storage._unclean) }()
+        case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._digestsCompared) }()
+        case 16: try { try decoder.decodeSingularUInt64Field(value: &_storage._digestsDiffered) }()
+        case 18: try { try decoder.decodeSingularBoolField(value: &_storage._halted) }()
+        default: break
+        }
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if self.partition != 0 {
-      try visitor.visitSingularUInt32Field(value: self.partition, fieldNumber: 1)
-    }
-    if self.epoch != 0 {
-      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 2)
-    }
-    if self.committed != 0 {
-      try visitor.visitSingularUInt64Field(value: self.committed, fieldNumber: 3)
-    }
-    if self.checkpointed != 0 {
-      try visitor.visitSingularUInt64Field(value: self.checkpointed, fieldNumber: 4)
-    }
-    if self.orders != 0 {
-      try visitor.visitSingularUInt64Field(value: self.orders, fieldNumber: 5)
-    }
-    if self.replayBytes != 0 {
-      try visitor.visitSingularUInt64Field(value: self.replayBytes, fieldNumber: 6)
-    }
-    if self.active != false {
-      try visitor.visitSingularBoolField(value: self.active, fieldNumber: 7)
-    }
-    if !self.note.isEmpty {
-      try visitor.visitSingularStringField(value: self.note, fieldNumber: 8)
-    }
-    if !self.role.isEmpty {
-      try visitor.visitSingularStringField(value: self.role, fieldNumber: 9)
-    }
-    if !self.activity.isEmpty {
-      try visitor.visitSingularStringField(value: self.activity, fieldNumber: 10)
-    }
-    if self.last != 0 {
-      try visitor.visitSingularUInt64Field(value: self.last, fieldNumber: 11)
-    }
-    if self.joinedPercent != 0 {
-      try visitor.visitSingularUInt64Field(value: self.joinedPercent, fieldNumber: 12)
-    }
-    if self.full != false {
-      try visitor.visitSingularBoolField(value: self.full, fieldNumber: 13)
-    }
-    if self.unclean != false {
-      try visitor.visitSingularBoolField(value: self.unclean, fieldNumber: 14)
-    }
-    if self.digestsCompared != 0 {
-      try visitor.visitSingularUInt64Field(value: self.digestsCompared, fieldNumber: 15)
-    }
-    if self.digestsDiffered != 0 {
-      try visitor.visitSingularUInt64Field(value: self.digestsDiffered, fieldNumber: 16)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      if _storage._partition != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._partition, fieldNumber: 1)
+      }
+      if _storage._epoch != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._epoch, fieldNumber: 2)
+      }
+      if _storage._committed != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._committed, fieldNumber: 3)
+      }
+      if _storage._checkpointed != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._checkpointed, fieldNumber: 4)
+      }
+      if _storage._orders != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._orders, fieldNumber: 5)
+      }
+      if _storage._replayBytes != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._replayBytes, fieldNumber: 6)
+      }
+      if _storage._active != false {
+        try visitor.visitSingularBoolField(value: _storage._active, fieldNumber: 7)
+      }
+      if !_storage._note.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._note, fieldNumber: 8)
+      }
+      if !_storage._role.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._role, fieldNumber: 9)
+      }
+      if !_storage._activity.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._activity, fieldNumber: 10)
+      }
+      if _storage._last != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._last, fieldNumber: 11)
+      }
+      if _storage._joinedPercent != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._joinedPercent, fieldNumber: 12)
+      }
+      if _storage._full != false {
+        try visitor.visitSingularBoolField(value: _storage._full, fieldNumber: 13)
+      }
+      if _storage._unclean != false {
+        try visitor.visitSingularBoolField(value: _storage._unclean, fieldNumber: 14)
+      }
+      if _storage._digestsCompared != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._digestsCompared, fieldNumber: 15)
+      }
+      if _storage._digestsDiffered != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._digestsDiffered, fieldNumber: 16)
+      }
+      if _storage._halted != false {
+        try visitor.visitSingularBoolField(value: _storage._halted, fieldNumber: 18)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Laris_PartitionBeacon, rhs: Laris_PartitionBeacon) -> Bool {
-    if lhs.partition != rhs.partition {return false}
-    if lhs.epoch != rhs.epoch {return false}
-    if lhs.committed != rhs.committed {return false}
-    if lhs.checkpointed != rhs.checkpointed {return false}
-    if lhs.orders != rhs.orders {return false}
-    if lhs.replayBytes != rhs.replayBytes {return false}
-    if lhs.active != rhs.active {return false}
-    if lhs.note != rhs.note {return false}
-    if lhs.role != rhs.role {return false}
-    if lhs.activity != rhs.activity {return false}
-    if lhs.last != rhs.last {return false}
-    if lhs.joinedPercent != rhs.joinedPercent {return false}
-    if lhs.full != rhs.full {return false}
-    if lhs.unclean != rhs.unclean {return false}
-    if lhs.digestsCompared != rhs.digestsCompared {return false}
-    if lhs.digestsDiffered != rhs.digestsDiffered {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._partition != rhs_storage._partition {return false}
+        if _storage._epoch != rhs_storage._epoch {return false}
+        if _storage._committed != rhs_storage._committed {return false}
+        if _storage._checkpointed != rhs_storage._checkpointed {return false}
+        if _storage._orders != rhs_storage._orders {return false}
+        if _storage._replayBytes != rhs_storage._replayBytes {return false}
+        if _storage._active != rhs_storage._active {return false}
+        if _storage._note != rhs_storage._note {return false}
+        if _storage._role != rhs_storage._role {return false}
+        if _storage._activity != rhs_storage._activity {return false}
+        if _storage._last != rhs_storage._last {return false}
+        if _storage._joinedPercent != rhs_storage._joinedPercent {return false}
+        if _storage._full != rhs_storage._full {return false}
+        if _storage._unclean != rhs_storage._unclean {return false}
+        if _storage._digestsCompared != rhs_storage._digestsCompared {return false}
+        if _storage._digestsDiffered != rhs_storage._digestsDiffered {return false}
+        if _storage._halted != rhs_storage._halted {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -111,7 +111,7 @@ extension Replica {
 package enum Branch: Int, CaseIterable, Sendable {
   case rule1Stale, rule1Higher, rule1EpochDurable, rule1NotAMember, rule1EpochNotDurable
   case rule2Assigned, rule2RefusedSuspended, rule2RefusedWindow, rule2RefusedNotPrimary
-  case rule3Appended, rule3CommittedAgain, rule3Again, rule3Gap, rule3Conflict, rule3Cut
+  case rule3Appended, rule3CommittedAgain, rule3Again, rule3Gap, rule3Conflict, rule3Cut, rule3Diverged
   case rule4Committed, rule4CommittedWithoutLease
   case rule5LeaseLost, rule5LeaseCameBack, rule5GraceGone, rule5ConnectionBroke, rule5ConnectionCameBack
   case rule5DeathProven, rule5MemberDeathProven

@@ -110,6 +110,7 @@ extension Replica {
   /// A contradiction at what is committed: rule 3 for a member, rule 10 for a learner.
   private mutating func diverge(_ head: BlockHead) {
     guard role == .learner else {
+      note(.rule3Diverged)
       effects.append(.alarm(.divergence(head.first)))
       return halt(.diverged)
     }

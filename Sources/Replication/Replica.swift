@@ -138,6 +138,11 @@ package struct Replica: Sendable {
   /// Whose epoch is being made durable.
   package var accepting: GroupRecord? { adopting }
 
+  /// It takes no part any more, and nothing but a new start changes that.
+  package var isHalted: Bool {
+    if case .inactive(let why) = role { why.isFinal } else { false }
+  }
+
   /// A learner that can't use the log that it has.
   package var isAwaitingSnapshot: Bool { role == .learner && awaitsSnapshot }
 

@@ -101,6 +101,35 @@ package struct Database: ~Copyable {
     guard code == SQLITE_OK || code & 0xFF == SQLITE_BUSY else { throw error("wal_checkpoint(TRUNCATE)") }
   }
 
+  /// Copies everything into another database, as one read transaction sees it, while others write here.
+  ///
+  /// - Parameters:
+  ///   - target: of its own file, in no transaction. What an error leaves there is of no use.
+  ///   - pages: that are copied between one pause and the next.
+  package func copy(
+    into target: borrowing Database, pages: Int32, pause: () throws -> Void
+  ) throws {
+    // The copy would begin anew at every write of others, if each of its steps read by itself.
+    try execute("BEGIN; SELECT count(*) FROM sqlite_schema")
+    defer { try? execute("ROLLBACK") }
+    guard let backup = sqlite3_backup_init(target.handle, "main", handle, "main") else {
+      throw target.error("copy \(path)")
+    }
+    var code = SQLITE_OK
+    do {
+      while code == SQLITE_OK {
+        code = sqlite3_backup_step(backup, pages)
+        if code == SQLITE_OK { try pause() }
+      }
+    } catch {
+      sqlite3_backup_finish(backup)
+      throw error
+    }
+    guard sqlite3_backup_finish(backup) == SQLITE_OK, code == SQLITE_DONE else {
+      throw target.error("copy \(path)")
+    }
+  }
+
   private func error(_ operation: String) -> SQLiteError {
     SQLiteError(
       code: sqlite3_extended_errcode(handle), message: String(cString: sqlite3_errmsg(handle)),

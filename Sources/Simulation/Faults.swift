@@ -10,6 +10,7 @@ package enum Fault: Int, CaseIterable, Sendable {
   case connectionBroke, connectionCut, givenUpDenied, givenUpInDoubt
   case switchoverAsked, drainAsked, moveAsked
   case upgraded, outdated
+  case memoryFlip
 }
 
 /// Swarm: each seed has its own mixture, with some kinds turned off. Chances are in 1,000.

@@ -7,6 +7,7 @@ extension Simulation {
     guard !isMended else { return }
     queue.add(.trouble, at: now + 1_000 + Int64(chance.below(Int(mix.pace) * 2)))
     if chance.permille(200) { operate() }
+    if rot.permille(rots) { flipMemory(rot.pick(workers)) }
     let worker = chance.pick(workers)
     switch chance.below(12) {
     case 0, 1: crashSome(worker)
@@ -236,6 +237,20 @@ extension Simulation {
     }
   }
 
+  /// A bit of a row, so that what its process applies is another thing from now on.
+  private func flipMemory(_ worker: Worker) {
+    guard let process = worker.process, isSpare(worker) else { return }
+    count(.memoryFlip)
+    note { "a bit of \(worker.name)'s rows flips" }
+    process.rot = rot.next() | 1
+  }
+
+  /// What an operator does with a replica that stopped: the worker is started again, and relies on nothing there.
+  func startAnew(_ worker: Worker) {
+    worker.disk.isDamaged = true
+    queue.add(.crash(worker.place, worker.incarnation), at: now + Int64(rot.pick(3_000...900_000)))
+  }
+
   private func damage(_ worker: Worker) {
     let written = worker.disk.place(after: worker.disk.tables.applied)
     let kept = written + chance.below(worker.disk.log.count - written + 1)
@@ -282,6 +297,7 @@ extension Simulation {
       _ = manager.setMove(nil, of: Process.partition, insteadOf: move)
     }
     for worker in workers {
+      if let process = worker.process, process.rot != 0 { crash(worker, forgets: false) }
       worker.pausedUntil = 0
       worker.wallOffset = 0
       worker.disk.fullUntil = 0

@@ -25,6 +25,7 @@ extension Simulation {
       identity, worker.disk, settings, dispatchers: dispatchers.count, now: worker.boot(now))
     if process.isOutdated { return upgrade(worker, isOutdated: true) }
     if let bug { process.replica.mutation = bug.mutation }
+    process.hasDesk = mix.hasDesks
     worker.process = process
     if !worker.disk.isDamaged { referee.commits(worker.name, process.replica.committed, worker.disk) }
     for dispatcher in dispatchers.indices {
@@ -148,6 +149,7 @@ extension Simulation {
       note { "\(worker.name) raises \(alarm)" }
       switch alarm {
       case .clockAhead: break
+      case .digest where faults[Fault.memoryFlip.rawValue] > 0: startAnew(worker)
       case .divergence, .quarantined, .digest, .foreignCluster, .configurationLost, .epochNotDurable:
         referee.fail("\(worker.name) raises \(alarm)")
       }

@@ -82,6 +82,9 @@ package final class Simulation {
   /// Of what is upgraded when, apart, and in how many of 1,000 starts; 0: nothing ever is.
   var versions: Chance
   let upgrades: Int
+  /// Of what rots in memory, apart too.
+  var rot: Chance
+  let rots: Int
   var settings = Replica.Settings()
   var limits = DispatcherCore.Limits()
   let healingMilliseconds: Int64
@@ -134,6 +137,8 @@ package final class Simulation {
     mix = FaultMix(&chance)
     versions = Chance(seed: XXH64.hash(seed))
     upgrades = versions.pick([0, 100, 300, 600])
+    rot = Chance(seed: XXH64.hash(seed &+ 1))
+    rots = rot.pick([0, 0, 0, 20])
     let count = chance.pick([1, 2, 3, 3, 3, 4])
     replicas = min(count, chance.pick([1, 2, 2, 3, 3]))
     chaosEnds = Int64(chance.pick(8...12)) * 1_000_000

@@ -35,9 +35,9 @@ package struct Tally: Codable, Sendable {
     }
   }
 
-  /// What was committed at a learner is not in the group's log: nothing but a broken group comes to that, for
+  /// What was committed at a replica is not in the group's log: nothing but a broken group comes to that, for
   /// I3 does not hold there. Every run that does fails. `ReplicationTests` come to it by hand.
-  private static let forbidden: Set<Branch> = [.rule10Quarantined]
+  private static let forbidden: Set<Branch> = [.rule3Diverged, .rule10Quarantined]
 
   /// Commands, faults and branches with their counts.
   package var lines: [String] {

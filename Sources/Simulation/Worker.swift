@@ -67,6 +67,8 @@ final class Process {
   let identity: Replica.Identity
   var replica: Replica
   var desk = BeaconDesk()
+  /// Whether beacons have a thread of their own.
+  var hasDesk = true
   /// Until then the partition's thread waits for its disk.
   var stuckUntil: Int64 = 0
   var core: PartitionCore
@@ -87,6 +89,8 @@ final class Process {
   var checkpointAt: Int64 = 0
   /// What went wrong in it that never may.
   private(set) var failure: String?
+  /// What rows that a fault changed make of the digest.
+  var rot: UInt64 = 0
   /// Its data goes by rules that this program does not know: it must end.
   private(set) var isOutdated = false
 
@@ -167,7 +171,12 @@ final class Process {
 
   /// Rules 15 and 17.
   func noteApplied() {
-    replica.applied(through: core.applied, digest: core.digest)
+    let (applied, digest) = (core.applied, core.digest ^ rot)
+    if hasDesk, replica.isDigestAwaited {
+      desk.step(&replica) { $0.applied(through: applied, digest: digest) }
+    } else {
+      replica.applied(through: applied, digest: digest)
+    }
     replica.rulesHold(core.rules)
   }
 

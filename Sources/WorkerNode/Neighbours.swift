@@ -169,7 +169,7 @@ extension Replica.Alarm {
       "entry \(sn) is committed here and is another one in the group: this replica stops, its files stay as "
         + "they are"
     case .quarantined(let sn):
-      "entry \(sn) was committed here and is another one in the group: a snapshot replaces what is here"
+      "entry \(sn) was committed here and is another one in the group: what is here is set aside"
     case .digest(let sn):
       "the same entries up to \(sn) made other rows here than at the primary: this replica stops, its files stay "
         + "as they are until the worker is started again; laris audit says where others differ"

@@ -158,7 +158,12 @@ final class PartitionNode: Sendable {
   private func serveUntilReplaced() throws -> Bool {
     board.status.withLock { $0.note = "replaying the log" }
     let began = Clock.steadyMilliseconds()
-    if let sink = try run(from: began) {
+    let sink: SnapshotSink?
+    do { sink = try run(from: began) } catch OpeningError.quarantined {
+      // Another start sets it aside.
+      return true
+    }
+    if let sink {
       logger.info(
         "partition \(partition.rawValue) installs a snapshot", metadata: ["entry": "\(sink.mark.sn)"])
       do { try setup.partition.install(sink.mark) } catch let error as FileError { throw error } catch {
@@ -270,6 +275,7 @@ final class PartitionNode: Sendable {
       let steady = Clock.steadyMilliseconds()
       if isStopping, turn.stopAt == .max { turn.stopAt = steady + Self.stopMilliseconds }
       var taken = try hearPeers(&durable, neighbours, &turn, source)
+      if durable.isQuarantined { throw OpeningError.quarantined(partition) }
       if try passSnapshots(durable, neighbours, &turn, source), let sink = turn.sink.take() { return sink }
       let isBehind = durable.isCheckpointing && durable.core.dirtyRows > Self.dirtyRowsMax
       if !isBehind { taken += try drain(neighbours, &durable, &turn) }
@@ -610,6 +616,7 @@ final class PartitionNode: Sendable {
       $0.isActive = neighbours.activity == .active
       $0.isFull = room.isFull
       $0.isUnclean = !replica.isClean
+      $0.isHalted = replica.isHalted
       $0.activity = neighbours.activity.sentence
       $0.note =
         neighbours.lastAlarm.isEmpty

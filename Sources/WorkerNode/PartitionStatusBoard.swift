@@ -22,6 +22,8 @@ final class PartitionStatusBoard: Sendable {
     var isFull = false
     /// A snapshot has to come first.
     var isUnclean = false
+    /// It takes no part until the worker is started again.
+    var isHalted = false
     /// What it does while it is not active, or why it never will be.
     var note = "starting"
   }

@@ -1,6 +1,7 @@
 import Cluster
 import DurablePartition
 import Files
+import Foundation
 import Logging
 import NodeSupport
 import PartitionStore
@@ -27,12 +28,14 @@ final class SnapshotSource {
 
   /// A copy that nobody asked for in so long is removed.
   private static let keepMilliseconds: Int64 = 30_000
+  private static let restMillisecondsMax: Int64 = 20
 
   private let setup: DurablePartition.Setup
   private let logger: Logger
   private var copy: Copy?
   private let making = Making()
   private var maker: NodeThread?
+  private var remover: NodeThread?
   private var path: String { setup.directory + "/snapshot.sqlite" }
 
   init(_ setup: DurablePartition.Setup, logger: Logger) {
@@ -40,7 +43,10 @@ final class SnapshotSource {
     self.logger = logger
   }
 
-  deinit { maker?.join() }
+  deinit {
+    maker?.join()
+    remover?.join()
+  }
 
   /// Somebody needs one.
   func offer(now: Int64) {
@@ -49,9 +55,17 @@ final class SnapshotSource {
 
   private func make() {
     let (source, target, files) = (setup.databasePath, path, setup.files)
-    maker = NodeThread("snapshot-\(setup.partition.rawValue)") { [making] in
+    maker = NodeThread("snapshot-\(setup.partition.rawValue)") { [making, remover] in
       Scheduling.worksInBackground()
-      let result = Result { try PartitionSnapshot.make(of: source, at: target, files: files) }
+      remover?.join()
+      var began = Clock.steadyMilliseconds()
+      let result = Result {
+        try PartitionSnapshot.make(of: source, at: target, files: files) {
+          // Half of the disk is for the others.
+          usleep(UInt32(1_000 * min(Clock.steadyMilliseconds() - began, Self.restMillisecondsMax)))
+          began = Clock.steadyMilliseconds()
+        }
+      }
       making.made.withLock { $0 = result }
     }
   }
@@ -83,7 +97,13 @@ final class SnapshotSource {
 
   func discard() {
     copy = nil
-    try? setup.files.remove(path)
+    let (path, files) = (path, setup.files)
+    // The system takes its time to forget gigabytes.
+    remover = NodeThread("snapshot-\(setup.partition.rawValue)") { [remover] in
+      Scheduling.worksInBackground()
+      remover?.join()
+      try? files.remove(path)
+    }
   }
 
   /// The piece that was asked for; nil: there is no snapshot yet, and one is being made.

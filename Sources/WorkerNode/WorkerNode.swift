@@ -193,6 +193,7 @@ package final class WorkerNode {
       row.unclean = status.isUnclean
       row.digestsCompared = status.digestsCompared
       row.digestsDiffered = status.digestsDiffered
+      row.halted = status.isHalted
       return row
     }
     // What it has on disk and was not told to serve: it may join again with little to catch up.

@@ -115,7 +115,7 @@ struct DigestTests {
       Issue.record("\(String(describing: error))")
       return
     }
-    #expect(what.hasPrefix("found at entry "))
+    #expect(what.hasPrefix("whose rows are others at entry "))
     #expect(try pair.a.disk.exists(pair.a.setup.divergedPath) == false && !files.isEmpty)
   }
 

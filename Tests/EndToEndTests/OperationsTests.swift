@@ -314,7 +314,6 @@ extension EndToEndTests {
     }
     try run.laris(restart, 1, "\(primary) is alive, and a member of partition 0")
     run.kill(primary)
-    try FileManager.default.removeItem(atPath: run.data(of: primary))
     try run.start(old)
     try run.wait("\(primary) is away, \(old) is there") {
       let workers = try run.dispatcher.status().workers
@@ -332,5 +331,16 @@ extension EndToEndTests {
     try run.laris(["status", "--history", "0"], 0, "an operator restarts it from \(old)")
     try run.done { $0.adjustStock = HandRun.adjustment(of: run.shops[0]).adjustStock }
     #expect(try run.stock(run.shops[0]) == kept + 1)
+
+    // Rule 10: who had more comes back, and what only it has is kept.
+    try run.start(primary)
+    try run.waitUntilHealthy()
+    #expect(try run.partition(0).primary == old && run.stock(run.shops[0]) == kept + 1)
+    let folders = try FileManager.default.contentsOfDirectory(atPath: run.data(of: primary) + "/partitions")
+    let aside = try #require(folders.first { $0.hasPrefix("0000.diverged-") }, "\(folders)")
+    let log = run.data(of: primary) + "/partitions/\(aside)/log"
+    let dumped = try Run.program("laris", ["log", "dump", log, "--from", "\(kept + 2)"])
+    #expect(dumped.exit == 0 && dumped.output.contains("adjustStock"), "\(dumped)")
+    try run.laris(["audit"], 0, "clean: the books balance")
   }
 }

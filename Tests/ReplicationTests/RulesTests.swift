@@ -253,6 +253,28 @@ struct RulesTests {
     #expect(group.alarms.isEmpty)
   }
 
+  @Test func `rule 3: a member whose committed entry is another one in the group stops, and keeps what it has`()
+    throws
+  {
+    let group = Group(["a", "b"])
+    let head = try #require(group.write("a"))
+    group.run(200)
+    var replica = group.replicas["b"]!
+    try #require(replica.committed.sn >= head.last && replica.role == .secondary)
+    let last = replica.last
+    let other = BlockHead(
+      tag: head.tag, first: head.first, count: head.count, time: head.time,
+      entriesHash: head.entriesHash &+ 1, previousHash: head.previousHash)
+    replica.receive(
+      .prepare(other, committed: other.mark), envelope(group.record.epoch.rawValue, "a"), now: group.now, wall: 0)
+    #expect(replica.takeEffects().contains(.alarm(.divergence(head.first))))
+    #expect(replica.role == .inactive(.diverged) && replica.isHalted && replica.last == last)
+    #expect(replica.count(.rule3Diverged) == 1)
+    replica.tick(now: group.now + 10_000)
+    replica.configurationWasRead(group.record, now: group.now + 10_000)
+    #expect(replica.role == .inactive(.diverged), "only a new start changes that")
+  }
+
   @Test
   func `rule 10: a learner whose committed entry is another one in the group relies on nothing of its own`() {
     // Only a group whose I3 was broken comes here.

@@ -236,6 +236,7 @@ final class SimulatedFile: File {
   func truncate(to size: Int) throws(FileError) { try disk.truncate(id, path, to: size) }
   func size() throws(FileError) -> Int { disk.size(id) }
   func sync() throws(FileError) { try disk.sync(id, path) }
+  func writeOut(from offset: Int) {}
 }
 
 /// A disk at one moment, to be crashed as often as one likes.
