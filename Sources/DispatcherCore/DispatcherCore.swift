@@ -111,6 +111,8 @@ package struct DispatcherCore: ~Copyable {
     var isAssigned = false
     var connection: [UInt8]?
     var incarnation = Incarnation(0)
+    /// Of its last hello.
+    var helloEpoch = Epoch(0)
     var credit = 0
     var heardAt: Int64 = 0
     var waiting: [Batch] = []
@@ -298,7 +300,10 @@ package struct DispatcherCore: ~Copyable {
     guard hello.epoch >= partitions[number].epoch else { return }
     let isNew =
       partitions[number].connection != connection || partitions[number].incarnation != hello.incarnation
+    // What named an epoch that it had not yet, or had no more, was not taken.
+    let isOfNewEpoch = hello.epoch > partitions[number].helloEpoch
     partitions[number].epoch = hello.epoch
+    partitions[number].helloEpoch = hello.epoch
     partitions[number].isAssigned = true
     partitions[number].connection = connection
     partitions[number].incarnation = hello.incarnation
@@ -311,7 +316,7 @@ package struct DispatcherCore: ~Copyable {
     }
     // In their first order, before anything newer.
     let first = partitions[number].inFlight.first
-    if isNew || (first.map { now - $0.sentAt >= limits.resendMilliseconds } ?? false) {
+    if isNew || isOfNewEpoch || (first.map { now - $0.sentAt >= limits.resendMilliseconds } ?? false) {
       var after: UInt64 = 0
       for batch in partitions[number].inFlight {
         depart(batch, number, after: after, now: now)

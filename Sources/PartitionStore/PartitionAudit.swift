@@ -157,7 +157,8 @@ package struct PartitionAudit: Sendable {
     began: () -> Void = {}
   ) throws {
     let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS)
-    try database.execute("PRAGMA query_only=1; PRAGMA temp_store=MEMORY; BEGIN")
+    // What it sorts goes to a file: of ten million orders that is gigabytes.
+    try database.execute("PRAGMA query_only=1; PRAGMA temp_store=FILE; PRAGMA cache_size=-65536; BEGIN")
     state = try PartitionWriter.state(of: database)
     began()
     digest = try TablesDigest(of: database, state, windowMilliseconds: windowMilliseconds)

@@ -680,7 +680,8 @@ final class PartitionNode: Sendable {
       // Rule 1, the epoch gate.
       let epoch = durable.replica.epoch
       guard header.epoch == epoch, durable.replica.role == .primary, !durable.needsRebuild else {
-        if header.epoch < epoch {
+        // Its hello in this epoch makes the dispatcher send again what it had sent in the one before.
+        if header.epoch < epoch, durable.replica.activity != .active {
           var stale = ByteWriter(capacity: 16)
           StaleFrame(partition: partition, epoch: epoch).write(into: &stale)
           _ = try link.send(stale.bytes)

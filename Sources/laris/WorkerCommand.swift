@@ -60,6 +60,8 @@ struct WorkerCommand: ParsableCommand {
 
   func run() throws {
     let stop = nodeOptions.start()
+    // What an audit sorts is on the disk that has room for it, unless somebody says where.
+    setenv("SQLITE_TMPDIR", data, 0)
     let worker = try WorkerNode(
       .init(
         data: data, node: node, dispatchers: dispatcher, replicationListen: replicationListen, zone: zone,

@@ -687,6 +687,20 @@ struct ResendTests {
     #expect(again.allSatisfy { $0.header.epoch == Epoch(2) })
   }
 
+  @Test func `what was sent in an epoch that a partition had not yet goes again with its first hello in it`()
+    throws
+  {
+    let (world, sent) = try Self.threeInFlight()
+    // The map is ahead of the partition, which takes none of these; nobody else says so.
+    world.assign(1, epoch: 2)
+    world.hello(1, epoch: 2, credit: 3)
+    let again = try world.dispatch()
+    #expect(again.map(\.number) == sent.map(\.number))
+    #expect(again.map(\.header.after) == [0] + again.dropLast().map(\.number))
+    world.hello(1, epoch: 2, credit: 3)
+    #expect(try world.dispatch().isEmpty)
+  }
+
   @Test func `a stranger's stale frame stops nobody`() throws {
     let (world, _) = try Self.threeInFlight()
     world.stale(1, epoch: .max, connection: [6, 6, 6])

@@ -253,7 +253,8 @@ struct RulesTests {
     #expect(group.alarms.isEmpty)
   }
 
-  @Test func `rule 3: a member whose committed entry is another one in the group stops, and keeps what it has`()
+  @Test
+  func `rule 3: a member whose committed entry is another one in the group stops, and keeps what it has`()
     throws
   {
     let group = Group(["a", "b"])
@@ -266,7 +267,8 @@ struct RulesTests {
       tag: head.tag, first: head.first, count: head.count, time: head.time,
       entriesHash: head.entriesHash &+ 1, previousHash: head.previousHash)
     replica.receive(
-      .prepare(other, committed: other.mark), envelope(group.record.epoch.rawValue, "a"), now: group.now, wall: 0)
+      .prepare(other, committed: other.mark), envelope(group.record.epoch.rawValue, "a"), now: group.now,
+      wall: 0)
     #expect(replica.takeEffects().contains(.alarm(.divergence(head.first))))
     #expect(replica.role == .inactive(.diverged) && replica.isHalted && replica.last == last)
     #expect(replica.count(.rule3Diverged) == 1)
