@@ -12,6 +12,7 @@ packages=(
   protobuf-compiler                                          # protoc
   python3 python3-zmq python3-protobuf                       # the Python example
   etcd-server etcd-client openssl                            # deploy/machine.sh and the tests start etcd, with TLS too
+  iproute2 mount util-linux                                  # networks and disks of loadtest/chaos-cluster.sh
   shellcheck                                                 # checks these scripts
 )
 

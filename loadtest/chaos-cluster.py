@@ -26,6 +26,12 @@ SERVICES, WORKERS, REPLICATION = 12120, 12121, 12122
 NOWHERE = "02:00:00:00:00:ff"
 # Seconds in which all must be well again.
 HEALING = 120
+# Seconds in which others must have taken over from a primary that says nothing, counted from the grace's end.
+TAKEOVER = 0.5
+# Seconds without an answer of a partition that count as an interruption.
+INTERRUPTION = 1
+# Seconds for which a dispatcher's word in etcd lasts.
+DISPATCHER_LEASE = 5
 MIX = "place=70,settle=15,ship=5,deliver=3,complete=3,cancel=2,adjust=1,get-order=1"
 
 
@@ -111,7 +117,10 @@ class World:
         self.options = options
         self.bin = pathlib.Path(options.bin)
         self.folder = pathlib.Path(options.folder)
-        self.expected_alarms = False
+        # Words of alarms that the round's fault explains.
+        self.expected_alarms = set()
+        self.lease = options.lease / 1000
+        self.grace = self.lease * 5 / 4
         self.picking = threading.Lock()
         self.busy = set()
         run("mount", "-t", "tmpfs", "none", "/run")
@@ -204,6 +213,11 @@ class World:
         check(done.stdout, f"no status: exit {done.returncode}: {done.stderr.strip()}")
         return json.loads(done.stdout)
 
+    def changes(self, partition):
+        """The latest changes of a partition's members, oldest first."""
+        done = self.laris("status", "--history", partition, "--json")
+        return json.loads(done.stdout).get("changes", [])
+
     def heal_network(self):
         for node in self.nodes + [self.load]:
             for other in self.nodes + [self.load]:
@@ -217,8 +231,9 @@ class World:
             if node.process is not None and node.process.poll() is not None:
                 raise Violation(f"{node} ended by itself, {node.process.returncode}; its last words:\n  "
                                 + "\n  ".join(said[-12:]))
-            alarms = [line for line in said if " critical" in line.lower() or "Fatal error" in line]
-            if alarms and not self.expected_alarms:
+            alarms = [line for line in said if (" critical" in line.lower() or "Fatal error" in line)
+                      and not any(words in line for words in self.expected_alarms)]
+            if alarms:
                 raise Violation(f"{node} raised an alarm:\n  " + "\n  ".join(alarms[:6]))
 
     def worker(self, name):
@@ -229,7 +244,7 @@ class World:
 
 
 class Busy(Exception):
-    """Another fault of this round has what this one needs."""
+    """What a fault needs is not there, or another fault of this round has it."""
 
 
 def pick(world, draw, nodes):
@@ -268,15 +283,109 @@ def kill_all(nodes):
     return fault
 
 
-def pause(nodes):
+def pause_length(world, draw, more):
+    """Past the lease and the grace, always, and long enough for a takeover; half of them hardly longer."""
+    shortest = max(2 * world.lease, world.grace + TAKEOVER)
+    return draw.uniform(shortest, shortest + draw.choice([0.2, more]))
+
+
+def pause_worker(choose):
     def fault(world, draw):
-        node, length = pick(world, draw, nodes(world)), draw.uniform(0.3, 3)
+        node, length = choose(world, draw), pause_length(world, draw, more=3)
+        led = [p for p in world.status()["partitions"] if p.get("primary") == node.name and has_heir(p)]
+        stopped = time.time()
         node.process.send_signal(signal.SIGSTOP)
         time.sleep(length)
         node.process.send_signal(signal.SIGCONT)
-        return f"{node} stopped for {length:.1f} s"
+        # Among other faults nobody may be there who could take over.
+        if led and world.options.at_once == 1:
+            world.afterwards.append(lambda: moved_on(world, node, led, stopped))
+        return (f"{node} stopped for {length:.2f} s, the primary of "
+                + (", ".join(str(p.get("partition", 0)) for p in led) or "none"))
 
     return fault
+
+
+def has_heir(partition):
+    return any(m.get("role") == "secondary" and m.get("alive") and m.get("inSync") for m in partition["members"])
+
+
+def moved_on(world, node, led, stopped):
+    """Others took over what a stopped worker led, and where it came back it did so by way of a learner."""
+    delays, back = [], 0
+    for before in led:
+        partition = before.get("partition", 0)
+        later = [c for c in world.changes(partition) if int(c["epoch"]) > int(before["epoch"])]
+        told = f"partition {partition}, led by {node} when that was stopped: {json.dumps(later)}"
+        place = next((n for n, change in enumerate(later) if change["primary"] != node.name), None)
+        check(place is not None, f"nobody took over {told}")
+        delays.append(int(later[place]["at"]) / 1000 - stopped)
+        check(node.name not in later[place].get("secondaries", []), f"{node} stayed a member of {told}")
+        # With a worker to spare, that one may have got its place.
+        if node.name in [later[-1]["primary"], *later[-1].get("secondaries", [])]:
+            check(any(change.get("why") == f"{node} has caught up" for change in later[place + 1:]),
+                  f"{node} was no learner in {told}")
+            back += 1
+    print(f"    others took over {', '.join(f'{delay * 1000:.0f}' for delay in delays)} ms after the stop, "
+          f"and {node} caught up as a learner in {back} of {len(led)}", flush=True)
+
+
+def pause_dispatcher(world, draw):
+    # Half of them past its lease in etcd too.
+    node = pick(world, draw, world.dispatchers)
+    length = pause_length(world, draw, more=2) + draw.choice([0, DISPATCHER_LEASE])
+    node.process.send_signal(signal.SIGSTOP)
+    time.sleep(length)
+    node.process.send_signal(signal.SIGCONT)
+    return f"{node} stopped for {length:.2f} s"
+
+
+def etcd_outage(world, draw):
+    """Two nodes of etcd, or all three: no majority, so nobody can change a group, but all must serve."""
+    count, how = draw.choice([2, 3]), draw.choice(["kill -9", "SIGTERM", "SIGSTOP"])
+    length = draw.uniform(2, max(3, world.options.load_seconds - 3))
+    nodes = [pick(world, draw, world.etcd) for _ in range(count)]
+    began = time.time()
+    for node in nodes:
+        node.process.send_signal({"kill -9": signal.SIGKILL, "SIGTERM": signal.SIGTERM}.get(how, signal.SIGSTOP))
+    time.sleep(length)
+    must_have_served(world, began, time.time())
+    for node in nodes:
+        if how == "SIGSTOP":
+            node.process.send_signal(signal.SIGCONT)
+        else:
+            node.ended()
+            node.start()
+    return f"no majority of etcd: {how} {', '.join(map(str, nodes))}, for {length:.1f} s"
+
+
+def slow_etcd(world, draw):
+    """All of etcd answers in jerks."""
+    nodes = [pick(world, draw, [node]) for node in world.etcd]
+    stop, length = draw.uniform(0.1, 0.8), draw.uniform(2, max(3, world.options.load_seconds - 3))
+    began, jerks = time.time(), 0
+    while time.time() < began + length:
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for node in nodes:
+                node.process.send_signal(number)
+            time.sleep(stop if number == signal.SIGSTOP else 0.1)
+        jerks += 1
+    must_have_served(world, began, time.time())
+    return f"etcd slow for {length:.1f} s: stopped {jerks} times, {stop * 1000:.0f} ms each"
+
+
+def must_have_served(world, began, ended):
+    """Every partition, all the time; where no other fault is in the way."""
+    if world.options.at_once > 1:
+        return
+
+    def check_it():
+        worst = gaps(world.records, world.options.partitions, began, ended)
+        check(max(worst) <= INTERRUPTION * 1000,
+              f"a partition gave no answer for {max(worst)} ms of the time without etcd: {worst}")
+        print(f"    all served meanwhile: longest gaps {'/'.join(map(str, worst))} ms", flush=True)
+
+    world.afterwards.append(check_it)
 
 
 def hang_and_kill(world, draw):
@@ -320,10 +429,11 @@ def cut_pair(world, draw):
 
 def delay(world, draw):
     node, length = pick(world, draw, world.workers + world.dispatchers), draw.uniform(1, 6)
-    late = draw.randrange(20, 101)
+    late, lost = draw.randrange(20, 101), draw.choice([0, 1, 5])
     if world.netem:
-        node.inside("tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", f"{late}ms", f"{late // 4}ms")
-        what = f"{late} ms late"
+        node.inside("tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", f"{late}ms", f"{late // 4}ms",
+                    "loss", f"{lost}%")
+        what = f"{late} ms late and {lost} % lost"
     else:
         node.inside("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "4mbit", "burst", "4kb",
                     "latency", f"{late}ms")
@@ -335,6 +445,8 @@ def delay(world, draw):
 
 def full_disk(world, draw):
     worker, left, length = pick(world, draw, world.workers), draw.choice([0, 8, 24]), draw.uniform(1, 6)
+    # Where not even an epoch can be written down, a replica stops until it can (rule 1).
+    world.expected_alarms.add("No space left on device")
     filler = worker.data / "filler"
     with open(filler, "w") as file:
         # The worker takes room meanwhile.
@@ -361,7 +473,7 @@ def stopped_secondary(world, draw):
 
 
 def flip_byte(world, draw):
-    world.expected_alarms = True
+    world.expected_alarms.add("")
     worker, partition, folder, how = stopped_secondary(world, draw)
     blocks = log_blocks(folder / "log")
     block = draw.choice(blocks[len(blocks) // 2:-8] or blocks[:1])
@@ -385,7 +497,7 @@ def set_aside(worker, folder, where):
 
 
 def delete_folder(world, draw):
-    world.expected_alarms = True
+    world.expected_alarms.add("")
     worker, partition, folder, how = stopped_secondary(world, draw)
     run("rm", "-rf", folder)
     worker.start()
@@ -442,6 +554,56 @@ def switchover_and_kill(world, draw):
             f"back after {pause:.1f} s")
 
 
+def draw_move(world, draw):
+    """A partition, one of its members, and a worker that has no replica of it."""
+    partition, primary, others = draw_partition(world, draw)
+    free = [w.name for w in world.workers if w.name not in [primary, *others]]
+    if not free:
+        raise Busy()
+    return partition, draw.choice([primary, *others]), draw.choice(free)
+
+
+def move(world, draw):
+    partition, source, target = draw_move(world, draw)
+    said = planned(world, "partition", "move", partition, "--from", source, "--to", target, "--wait", HEALING)
+    return f"move of partition {partition} from {source} to {target}{said}"
+
+
+def move_undo(world, draw):
+    partition, source, target = draw_move(world, draw)
+    length = draw.uniform(0, 1)
+    words = ["partition", "move", partition, "--from", source, "--to", target]
+    said = planned(world, *words, "--no-wait")
+    time.sleep(length)
+    began = next(p for p in world.status()["partitions"] if p.get("partition", 0) == partition)
+    percent = f"at {began['move'].get('percent', 0)} %" if "move" in began else "when it was done"
+    said += planned(world, *words, "--undo", "--wait", HEALING)
+    return f"move of partition {partition} from {source} to {target}{said}, undone after {length:.1f} s, {percent}"
+
+
+def move_and_kill(world, draw):
+    partition, source, target = draw_move(world, draw)
+    victim, pause = pick(world, draw, [world.worker(source), world.worker(target)]), draw.uniform(0, 3)
+    said = planned(world, "partition", "move", partition, "--from", source, "--to", target, "--no-wait")
+    time.sleep(draw.uniform(0, 1))
+    victim.kill()
+    time.sleep(pause)
+    victim.start()
+
+    def is_done():
+        now = next(p for p in world.status()["partitions"] if p.get("partition", 0) == partition)
+        members = {m["node"] for m in now["members"]}
+        return "move" not in now and target in members and source not in members
+
+    until = time.monotonic() + HEALING
+    # Among other faults it may be refused, or taken back.
+    while world.options.at_once == 1 and not is_done():
+        check(time.monotonic() < until, f"partition {partition} did not move to {target}")
+        time.sleep(0.2)
+    return (f"move of partition {partition} from {source} to {target}{said}, kill -9 {victim} in it, "
+            f"back after {pause:.1f} s")
+
+
 def drain(world, draw):
     worker, length = draw.choice(world.workers), draw.uniform(0, 4)
     said = planned(world, "worker", "drain", worker, "--no-wait")
@@ -459,8 +621,12 @@ FAULTS = {
     "kill-etcd": kill(lambda world: world.etcd),
     "kill-all-workers": kill_all(lambda world: world.workers),
     "kill-all-dispatchers": kill_all(lambda world: world.dispatchers),
-    "pause-worker": pause(lambda world: world.workers),
-    "pause-dispatcher": pause(lambda world: world.dispatchers),
+    "pause-worker": pause_worker(lambda world, draw: pick(world, draw, world.workers)),
+    "pause-primary": pause_worker(
+        lambda world, draw: pick(world, draw, [world.worker(draw_partition(world, draw)[1])])),
+    "pause-dispatcher": pause_dispatcher,
+    "etcd-outage": etcd_outage,
+    "slow-etcd": slow_etcd,
     "hang-and-kill": hang_and_kill,
     "isolate": isolate,
     "cut": cut_pair,
@@ -472,7 +638,12 @@ FAULTS = {
     "switchover": switchover,
     "switchover-and-kill": switchover_and_kill,
     "drain": drain,
+    "move": move,
+    "move-undo": move_undo,
+    "move-and-kill": move_and_kill,
 }
+# These need a worker without a replica.
+MOVES = ("move", "move-undo", "move-and-kill")
 
 # Logs and tables, read as docs/FORMATS.md says
 
@@ -642,20 +813,20 @@ def history_frame(mark, body, seed=0):
     return head + struct.pack("<Q", xxh64(head, seed))
 
 
-def gaps(path, partitions):
-    """Of each partition the longest time without an answer, in milliseconds."""
-    found = records(path)
+def gaps(found, partitions, began=None, ended=None):
+    """Of each partition the longest time without an answer, in milliseconds: of all, or between two times."""
     ends = {p: [] for p in range(partitions)}
     for record in found:
         if record.order is not None and record.outcome in (1, 2) and not record.flags & 1:
             ends[record.order >> 46 & 0xFFFF].append(record.end)
     begin, end = min(r.planned for r in found), max(r.planned for r in found)
+    if began is not None:
+        begin, end = max(begin, int(began * 1e6)), min(end, int(ended * 1e6))
     worst = []
     for p in range(partitions):
-        times = [begin] + sorted(ends[p]) + [end]
+        times = [begin] + sorted(time for time in ends[p] if began is None or begin < time < end) + [end]
         worst.append(max(later - earlier for earlier, later in zip(times, times[1:])) // 1000)
-    # Another answer to a request is a record too.
-    return worst, collections.Counter(r.outcome for r in found if not r.flags & 2)
+    return worst
 
 
 def audit_rejects(world, histories):
@@ -697,7 +868,7 @@ def suffer(world, draw, names):
         try:
             told[place] = f"{name}: {FAULTS[name](world, draw)}"
         except Busy:
-            told[place] = f"{name}: left out, another fault has what it needs"
+            told[place] = f"{name}: left out, what it needs is not there"
         except Violation as problem:
             problems.append(problem)
         except Exception as problem:  # Of the script's: a fault that did not happen must not pass for one.
@@ -720,8 +891,9 @@ def conduct(world):
     options = world.options
     world.start()
     print(f"ready:    {len(world.workers)} workers, {len(world.dispatchers)} dispatchers, {len(world.etcd)} etcd; "
-          f"late links by {'netem' if world.netem else 'tbf (this kernel has no netem)'}", flush=True)
-    names = options.faults.split(",") if options.faults else list(FAULTS)
+          f"late links by {'netem' if world.netem else 'tbf: this kernel has no netem'}", flush=True)
+    names = options.faults.split(",") if options.faults else [
+        name for name in FAULTS if options.replicas < len(world.workers) or name not in MOVES]
     histories, slowest, longest, drawn = [], 0.0, 0, collections.Counter()
     # One of each before any comes again.
     order = []
@@ -757,7 +929,10 @@ def conduct(world):
             world.wait_until_healthy()
             ill = time.monotonic()
         healthy = ill - began
-        worst, outcomes = gaps(history, options.partitions)
+        world.records = records(history)
+        worst = gaps(world.records, options.partitions)
+        # Another answer to a request is a record too.
+        outcomes = collections.Counter(r.outcome for r in world.records if not r.flags & 2)
         histories.append(history)
         slowest, longest = max(slowest, healthy), max([longest] + worst)
         print(f"{number:3d} {what}; healthy {healthy:.1f} s after its begin; {outcomes.total()} requests, "
@@ -769,7 +944,7 @@ def conduct(world):
         world.check_nodes()
         for check_it in world.afterwards:
             check_it()
-        world.expected_alarms = False
+        world.expected_alarms.clear()
     # Rows that were written by the last load need a moment to be told everywhere; a healthy status says that.
     done = audit(world, histories)
     print("audit:    " + (done.stdout.strip().splitlines() or ["?"])[-1])
@@ -793,12 +968,12 @@ def conduct(world):
 def main():
     parser = argparse.ArgumentParser(prog="chaos-cluster.sh", description="Faults, one a round, under load.",
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=18)
+    parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seed", type=int, default=None, help="draws the faults; none: some seed")
     parser.add_argument("--rate", type=int, default=1000, help="requests a second")
     parser.add_argument("--replicas", type=int, default=3, choices=(2, 3))
     parser.add_argument("--partitions", type=int, default=4)
-    parser.add_argument("--load-seconds", type=int, default=8, help="of load in a round")
+    parser.add_argument("--load-seconds", type=int, default=10, help="of load in a round")
     parser.add_argument("--lease", type=int, default=500, help="of the cluster, in milliseconds")
     parser.add_argument("--disk", type=int, default=2048, help="of each worker, in MiB")
     parser.add_argument("--faults", default="", help="only these, with commas: " + ", ".join(FAULTS))
@@ -816,6 +991,9 @@ def main():
     unknown = [name for name in options.faults.split(",") if name and name not in FAULTS]
     if unknown:
         parser.error(f"no such fault: {', '.join(unknown)}")
+    moves = [name for name in options.faults.split(",") if name in MOVES]
+    if moves and options.replicas == 3:
+        parser.error(f"{', '.join(moves)}: all three workers have a replica; --replicas 2 leaves one free")
 
     def stop(number, _):
         sys.exit(128 + number)

@@ -2,12 +2,14 @@
 # A replicated cluster on a real etcd, every node in a network namespace of its own, under load; in each round
 # one fault that --seed draws. Afterwards every answer is held against the books, and every replica against the
 # others. docs/LOADTEST.md has the faults and what is checked; chaos-cluster.py does it. Exit code 99: something
-# does not hold. Where namespaces are not permitted it says SKIPPED and exits 0.
+# does not hold. Where namespaces are not permitted it says SKIPPED on stderr and exits 0.
 #
 #   loadtest/chaos-cluster.sh [--rounds N] [--seed S] [--rate R] [--replicas 2|3] [--faults NAME,…] [--keep] …
 #   loadtest/chaos-cluster.sh --help
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# tc is there, and an ordinary user's PATH may not be.
+PATH=$PATH:/usr/sbin:/sbin
 python=/usr/bin/python3
 conductor=$PWD/loadtest/chaos-cluster.py
 
@@ -15,11 +17,11 @@ for argument in "$@"; do
   [[ $argument != --help && $argument != -h ]] || exec "$python" "$conductor" --help
 done
 skip() {
-  echo "SKIPPED: $*"
+  echo "SKIPPED: nothing was tested, no fault was tried: $*" >&2
   exit 0
 }
-for tool in unshare nsenter ip tc etcd lz4 sqlite3 "$python"; do
-  command -v "$tool" >/dev/null || skip "there is no $tool (deploy/install-packages.sh, and Debian's iproute2)"
+for tool in unshare nsenter mount umount ip tc etcd lz4 "$python"; do
+  command -v "$tool" >/dev/null || skip "there is no $tool (deploy/install-packages.sh installs it)"
 done
 # Its process 1 is the conductor: when that ends, the kernel ends all others, and unmounts what was mounted.
 world=(unshare --user --map-root-user --net --mount --pid --fork --kill-child --mount-proc)
