@@ -303,7 +303,9 @@ extension Simulation {
     do {
       let header = try frame.withUnsafeBytes { try BatchHeader.read($0).header }
       guard header.epoch == process.replica.epoch, process.replica.role == .primary else {
-        if header.epoch < process.replica.epoch, process.replica.activity != .active { sayStale(worker, process, to: dispatcher) }
+        if header.epoch < process.replica.epoch, process.replica.activity != .active {
+          sayStale(worker, process, to: dispatcher)
+        }
         return
       }
       guard process.inbox.count < Process.batchesMax, process.received[dispatcher].accepts(header) else {

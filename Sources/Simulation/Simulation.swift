@@ -234,7 +234,7 @@ package final class Simulation {
   }
 
   /// Commands that chaos lasts for, if they come within so many microseconds.
-  private static let commandsMin: UInt64 = 1_000
+  private static let commandsMin: UInt64 = 2_000
   private static let chaosMax: Int64 = 40_000_000
 
   func note(_ line: () -> String) {

@@ -4,6 +4,8 @@ import Replication
 package struct Tally: Codable, Sendable {
   package var seeds: UInt64 = 0
   package var commands: UInt64 = 0
+  /// Of the seed that had the fewest.
+  package var commandsLeast: UInt64?
   package var reads: UInt64 = 0
   package var events: UInt64 = 0
   package var epochs: UInt64 = 0
@@ -24,6 +26,7 @@ package struct Tally: Codable, Sendable {
   package mutating func add(_ result: Simulation.Result) {
     seeds += 1
     commands += result.commands
+    commandsLeast = min(commandsLeast ?? .max, result.commands)
     reads += result.reads
     events += result.events
     epochs += result.epochs

@@ -148,6 +148,21 @@ struct PureTargetsTests {
     #expect((Self.offence(code) != nil) == isForbidden)
   }
 
+  /// What a node is made of, above the cores.
+  static let shells = [
+    "Files", "ReplicationLog", "PartitionStore", "DurablePartition", "NodeSupport", "NodeProtocol",
+    "WorkerNode",
+    "ConfigurationManager", "DispatcherNode", "laris",
+  ]
+
+  @Test(arguments: shells) func `no node has the simulation's deliberate bugs`(target: String) throws {
+    for line in try lines(of: target) {
+      #expect(Self.imported(line.code) != "Simulation", "\(line.place) imports it")
+      let isSet = line.code.range(of: #"\b(mutation|Mutation)\b"#, options: .regularExpression) != nil
+      #expect(!isSet, "\(line.place): \(line.code)")
+    }
+  }
+
   @Test func `comments and strings are not code`() {
     let text = """
       let a = "Date() // no" // Date()
