@@ -53,6 +53,8 @@ struct GroupRestart: Sendable {
 
 enum OperatorOutcome: Sendable {
   case done
+  /// Done, and this is what it costs: a sentence.
+  case doneAt(String)
   /// A sentence.
   case no(String)
   case history([GroupChange])
@@ -80,11 +82,8 @@ struct Operators {
 
   static func reply(_ outcome: OperatorOutcome, to id: RequestID) -> (Outcome, [UInt8]) {
     switch outcome {
-    case .done:
-      var reply = Laris_Reply()
-      reply.outcome = .done
-      reply.noted = .init()
-      return (.done, encoded(reply, id))
+    case .done: return done(id)
+    case .doneAt(let cost): return done(id, saying: cost)
     case .history(let changes):
       var reply = Laris_Reply()
       reply.outcome = .done
@@ -96,6 +95,14 @@ struct Operators {
     case .notAsked: return refusal(.configurationAway, id)
     case .unknown: return refusal(.noAnswerInTime, id)
     }
+  }
+
+  private static func done(_ id: RequestID, saying message: String = "") -> (Outcome, [UInt8]) {
+    var reply = Laris_Reply()
+    reply.outcome = .done
+    reply.noted = .init()
+    reply.message = message
+    return (.done, encoded(reply, id))
   }
 
   /// - Parameter why: a sentence.

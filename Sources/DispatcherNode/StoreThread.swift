@@ -341,7 +341,9 @@ final class StoreThread: Sendable {
       logger.warning(
         "partition \(change.record.partition.rawValue): \(change.why)",
         metadata: ["epoch": "\(change.record.epoch.rawValue)"])
-      return .done
+      return .doneAt(
+        "partition \(partition.rawValue) goes on from \(wanted.node), which has entry \(wanted.last): "
+          + "\(wanted.loss(committed)); its history keeps this")
     case .refused, .deposed: return .overtaken
     case .unknown(let why):
       noteTrouble(why, work)

@@ -72,6 +72,16 @@ extension Replica {
     }
   }
 
+  /// Who joins, if this is the primary.
+  package var learner: String? { peers.first { !$0.isMember }?.node }
+
+  /// - Parameter snapshot: what the learner was sent of one.
+  package func joinProgress(copying snapshot: JoinProgress.Snapshot?) -> JoinProgress? {
+    peers.first { !$0.isMember }.map {
+      JoinProgress(last: index.last.sn, acknowledged: $0.acked ?? .zero, snapshot: snapshot)
+    }
+  }
+
   // MARK: Lease
 
   /// Rule 5: every member's acknowledgement of a beacon is younger than L.

@@ -34,8 +34,13 @@ package struct Tally: Codable, Sendable {
     for place in faults.indices { faults[place] += result.faults[place] }
     for place in branches.indices { branches[place] += result.branches[place] }
     if let failure = result.failure {
-      failures.append("seed \(result.seed): \(failure)\n  again: laris-sim --seed \(result.seed) --events")
+      failures.append("seed \(result.seed): \(failure)\n  again: \(Self.again(result.seed))")
     }
+  }
+
+  /// The command that replays a seed, with all that happens.
+  package static func again(_ seed: UInt64, _ bug: DeliberateBug? = nil) -> String {
+    "laris-sim --seed \(seed)\(bug.map { " --bug \($0.rawValue)" } ?? "") --events"
   }
 
   /// What was committed at a replica is not in the group's log: nothing but a broken group comes to that, for

@@ -252,15 +252,14 @@ final class PartitionNode: Sendable {
     var statusAt: Int64 = 0
     /// The version that was told of.
     var rules: UInt16 = 1
-    /// A snapshot that comes in.
+    /// A snapshot that goes out, and one that comes in.
+    let source: SnapshotSource
     var sink: SnapshotSink?
   }
 
   private func serve(
     _ durable: inout DurablePartition, _ checkpointer: Checkpointer, _ neighbours: Neighbours
   ) throws -> SnapshotSink? {
-    let source = SnapshotSource(setup.partition, logger: logger)
-    source.discard()
     var items = neighbours.links.map(\.pollItem) + [neighbours.peers.pollItem]
     var turn = Turn(
       helloAt: neighbours.links.map { _ in 0 },
@@ -269,14 +268,16 @@ final class PartitionNode: Sendable {
         + Int64(partition.rawValue % 8) * Self.checkpointMilliseconds / 8,
       received: neighbours.links.map { _ in ReceivedBatches() },
       frames: neighbours.links.flatMap { _ in (0..<Self.credit * 2).map { _ in DispatcherLink.Frame() } },
-      audits: Audits(setup.partition, logger: logger))
+      audits: Audits(setup.partition, logger: logger),
+      source: SnapshotSource(setup.partition, logger: logger))
+    turn.source.discard()
     while true {
       let isStopping = stop.isSet
       let steady = Clock.steadyMilliseconds()
       if isStopping, turn.stopAt == .max { turn.stopAt = steady + Self.stopMilliseconds }
-      var taken = try hearPeers(&durable, neighbours, &turn, source)
+      var taken = try hearPeers(&durable, neighbours, &turn)
       if durable.isQuarantined { throw OpeningError.quarantined(partition) }
-      if try passSnapshots(durable, neighbours, &turn, source), let sink = turn.sink.take() { return sink }
+      if try passSnapshots(durable, neighbours, &turn), let sink = turn.sink.take() { return sink }
       let isBehind = durable.isCheckpointing && durable.core.dirtyRows > Self.dirtyRowsMax
       if !isBehind { taken += try drain(neighbours, &durable, &turn) }
       try hearManager(&durable, neighbours)
@@ -328,7 +329,7 @@ final class PartitionNode: Sendable {
   // MARK: 1. The others
 
   private func hearPeers(
-    _ durable: inout DurablePartition, _ neighbours: Neighbours, _ turn: inout Turn, _ source: SnapshotSource
+    _ durable: inout DurablePartition, _ neighbours: Neighbours, _ turn: inout Turn
   ) throws -> Int {
     var count = 0
     while count < Self.peerMessagesPerTurn, let event = neighbours.peers.receive(into: turn.peerFrame) {
@@ -336,7 +337,7 @@ final class PartitionNode: Sendable {
       let now = neighbours.now
       switch event {
       case .message where SnapshotMessage.isOne(turn.peerFrame.bytes):
-        try hearOfSnapshot(turn.peerFrame.bytes, durable, neighbours, &turn, source, now: now)
+        try hearOfSnapshot(turn.peerFrame.bytes, durable, neighbours, &turn, now: now)
       case .message where AuditMessage.isOne(turn.peerFrame.bytes):
         // What came before it may be the entry that it names.
         try durable.settle(neighbours)
@@ -368,7 +369,7 @@ final class PartitionNode: Sendable {
 
   private func hearOfSnapshot(
     _ bytes: UnsafeRawBufferPointer, _ durable: borrowing DurablePartition, _ neighbours: Neighbours,
-    _ turn: inout Turn, _ source: SnapshotSource, now: Int64
+    _ turn: inout Turn, now: Int64
   ) throws {
     guard let decoded = try? SnapshotMessage.read(bytes), decoded.cluster == setup.partition.clusterHash
     else {
@@ -377,7 +378,9 @@ final class PartitionNode: Sendable {
     switch decoded.message {
     case .request(let snapshot, let offset):
       guard durable.replica.role == .primary else { return }
-      source.piece(snapshot, offset, now: now) { send(.piece($0), to: decoded.node, neighbours) }
+      turn.source.piece(snapshot, offset, to: decoded.node, now: now) {
+        send(.piece($0), to: decoded.node, neighbours)
+      }
     case .piece(let piece):
       guard turn.sink != nil, turn.sink!.from == decoded.node else { return }
       try turn.sink!.take(piece)
@@ -410,12 +413,11 @@ final class PartitionNode: Sendable {
 
   /// - Returns: whether a snapshot is complete, and wanted.
   private func passSnapshots(
-    _ durable: borrowing DurablePartition, _ neighbours: Neighbours, _ turn: inout Turn,
-    _ source: SnapshotSource
+    _ durable: borrowing DurablePartition, _ neighbours: Neighbours, _ turn: inout Turn
   ) throws -> Bool {
     let now = neighbours.now
-    if !neighbours.takeSnapshotsOffered().isEmpty { source.offer(now: now) }
-    source.turn(durable.replica, now: now)
+    if !neighbours.takeSnapshotsOffered().isEmpty { turn.source.offer(now: now) }
+    turn.source.turn(durable.replica, now: now)
     if let node = neighbours.takeSnapshotWanted(), turn.sink?.from != node {
       turn.sink = try SnapshotSink(from: node, setup.partition)
     }
@@ -476,7 +478,7 @@ final class PartitionNode: Sendable {
       }
       try durable.rebuild(neighbours)
     }
-    noteStatus(durable, neighbours)
+    noteStatus(durable, neighbours, turn.source)
   }
 
   private func sayStale(_ neighbours: Neighbours, _ epoch: Epoch) throws {
@@ -575,7 +577,7 @@ final class PartitionNode: Sendable {
       turn.statusAt = steady
       try lookForRoom(&durable, &turn)
       tellOfRules(durable, &turn)
-      noteStatus(durable, neighbours)
+      noteStatus(durable, neighbours, turn.source)
     }
     guard neighbours.activity == .active else { return }
     for (place, link) in neighbours.links.enumerated()
@@ -597,8 +599,12 @@ final class PartitionNode: Sendable {
     logger.info("partition \(partition.rawValue) goes by version \(turn.rules) of the rules")
   }
 
-  private func noteStatus(_ durable: borrowing DurablePartition, _ neighbours: Neighbours) {
+  private func noteStatus(
+    _ durable: borrowing DurablePartition, _ neighbours: Neighbours, _ source: SnapshotSource
+  ) {
     let replica = durable.replica
+    let copying = replica.learner.flatMap { source.progress(of: $0) }
+    let joined = replica.joinProgress(copying: copying)
     let (checkpointed, orders) = (durable.checkpointed.rawValue, durable.core.ordersPlaced)
     let replayBytes = durable.replayBytes
     let room = durable.room
@@ -611,6 +617,7 @@ final class PartitionNode: Sendable {
       $0.checkpointed = checkpointed
       $0.orders = orders
       $0.replayBytes = replayBytes
+      $0.joinedPercent = joined?.percent ?? 0
       $0.digestsCompared = UInt64(replica.count(.rule15Compared))
       $0.digestsDiffered = UInt64(replica.count(.rule15Differed))
       $0.isActive = neighbours.activity == .active

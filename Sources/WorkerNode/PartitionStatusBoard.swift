@@ -14,6 +14,8 @@ final class PartitionStatusBoard: Sendable {
     var checkpointed: UInt64 = 0
     var orders: UInt64 = 0
     var replayBytes: UInt64 = 0
+    /// Of the learner that joins this primary.
+    var joinedPercent = 0
     /// Rule 15: with the primary's, and of those that were not equal.
     var digestsCompared: UInt64 = 0
     var digestsDiffered: UInt64 = 0

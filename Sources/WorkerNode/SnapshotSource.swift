@@ -19,6 +19,9 @@ final class SnapshotSource {
     let file: any File
     let bytes: Int
     var usedAt: Int64
+    /// Who asked last, and what it has by then.
+    var learner = ""
+    var bytesSent = 0
   }
 
   /// What the thread has made.
@@ -106,9 +109,16 @@ final class SnapshotSource {
     }
   }
 
-  /// The piece that was asked for; nil: there is no snapshot yet, and one is being made.
+  /// What a learner was sent; nil: nothing yet.
+  func progress(of learner: String) -> JoinProgress.Snapshot? {
+    guard let copy, copy.learner == learner else { return nil }
+    return JoinProgress.Snapshot(entry: copy.mark.sn, bytesSent: copy.bytesSent, bytes: copy.bytes)
+  }
+
+  /// The piece that was asked for. Where there is no snapshot yet, one is made.
   func piece(
-    _ snapshot: UInt64, _ offset: UInt64, now: Int64, _ body: (SnapshotMessage.Piece) -> Void
+    _ snapshot: UInt64, _ offset: UInt64, to learner: String, now: Int64,
+    _ body: (SnapshotMessage.Piece) -> Void
   ) {
     guard copy != nil else { return offer(now: now) }
     copy!.usedAt = now
@@ -117,6 +127,8 @@ final class SnapshotSource {
     guard start <= copy!.bytes,
       let bytes = try? copy!.file.contents(from: start, to: start + SnapshotMessage.pieceBytesMax)
     else { return }
+    copy!.learner = learner
+    copy!.bytesSent = start + bytes.count
     bytes.withUnsafeBytes { bytes in
       body(
         .init(

@@ -189,6 +189,7 @@ package final class WorkerNode {
       row.role = status.role
       row.activity = status.activity
       row.last = status.last
+      row.joinedPercent = UInt64(status.joinedPercent)
       row.full = status.isFull
       row.unclean = status.isUnclean
       row.digestsCompared = status.digestsCompared

@@ -96,6 +96,7 @@ struct LarisSim: ParsableCommand {
       if let failure = result.failure {
         if mutation != nil {
           print("found by seed \(result.seed), the \(state.tally.seeds). seed: \(failure)")
+          print("  again: \(Tally.again(result.seed, mutation))")
           throw ExitCode(1)
         }
         print(state.tally.failures.last ?? failure)

@@ -114,7 +114,8 @@ struct PartitionCommand: ParsableCommand {
       request.restartGroup.partition = partition
       request.restartGroup.node = node
       request.restartGroup.acceptLoss = acceptLoss != nil
-      try cluster.ask(request, by: client)
+      let cost = try cluster.ask(request, by: client).message
+      if !cost.isEmpty { Terminal.print(cost) }
       let began = Clock.steadyMilliseconds()
       try waiting.wait("partition \(partition): restart from \(node)", cluster, client) { status in
         guard let row = status.partition(partition) else { return .over("there is no such partition") }
@@ -253,11 +254,12 @@ extension ClusterOptions {
   }
 
   /// An operator's wish: kept, or an error that says why not.
-  func ask(_ request: Laris_Request, by client: LarisClient) throws {
+  @discardableResult
+  func ask(_ request: Laris_Request, by client: LarisClient) throws -> Laris_Reply {
     var request = request
     // The configuration may be slow; what an operator asks for waits for it.
     request.deadlineMilliseconds = UInt32(min(600_000, timeout * 1_000))
-    _ = try reply(to: request, by: client)
+    return try reply(to: request, by: client)
   }
 }
 
@@ -268,23 +270,26 @@ extension Laris_ClusterStatus {
 }
 
 extension Laris_PartitionStatus {
-  /// "worker-2 +0, worker-3 away, worker-4 joins (35 %)": +N is what it has of the log above what it knows to
-  /// be committed.
+  /// "worker-2 -0, worker-3 away, worker-4 joins (35 %) -1234": -N is how many entries it is behind the primary.
   var secondariesText: String {
     let others = members.filter { $0.role != "primary" }.map { member in
       if member.role == "learner" {
-        return member.alive ? "\(member.node) joins (\(joinedPercent) %)" : "\(member.node) is to join, away"
+        return member.alive
+          ? "\(member.node) joins (\(joinedPercent) %) -\(lag(of: member))"
+          : "\(member.node) is to join, away"
       }
       guard member.alive else { return "\(member.node) away" }
       return member.inSync
-        ? "\(member.node) +\(member.lag)"
+        ? "\(member.node) -\(lag(of: member))"
         : "\(member.node) (\(member.activity.isEmpty ? "not in sync" : member.activity))"
     }
     return others.isEmpty ? "-" : others.joined(separator: ", ")
   }
-}
 
-extension Laris_MemberStatus {
-  /// Entries of its log that it does not know to be committed.
-  var lag: UInt64 { last > committed ? last - committed : 0 }
+  /// How many entries it is behind the primary. They speak at different times: one that seems to be ahead is not
+  /// behind.
+  private func lag(of member: Laris_MemberStatus) -> UInt64 {
+    let last = members.first { $0.role == "primary" }?.last ?? 0
+    return last > member.last ? last - member.last : 0
+  }
 }

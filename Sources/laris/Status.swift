@@ -8,9 +8,9 @@ struct Status: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Nodes, partitions and how they are.",
     discussion: """
-      Columns: SYNC is how many members follow, of how many replicas there should be. A secondary's +N is
-      what it has of the log above what it knows to be committed. EPOCH counts the changes of a partition's
-      members. COMMITTED is the primary's last entry that is durable on all members, CHECKPOINTED the last
+      Columns: SYNC is how many members follow, of how many replicas there should be. A secondary's -N is
+      how many entries it is behind the primary, by what both said last. EPOCH counts the changes of a
+      partition's members. COMMITTED is the primary's last entry that is durable on all members, CHECKPOINTED the last
       one in SQLite too; REPLAY is what a restart would read of the log between them. WAITING and SENT are
       requests in the dispatcher now.
 

@@ -133,6 +133,83 @@ extension EndToEndTests {
     static let notExecuted: Int32 = 75
   }
 
+  @Test func `the lag of who follows or joins is what it is behind the primary, and never less than none`()
+    throws
+  {
+    let dispatcher = try LoneDispatcher(replicas: 3, workers: 3, partitions: 1)
+    let workers = try (1...3).map { try FakeWorker("worker-\($0)", of: dispatcher) }
+    try workers.live(until: "the partition is placed") { workers.allSatisfy { $0.row(0) != nil } }
+    let placed = try #require(try workers[0].group(0))
+    /// What it knows to be committed is behind, in every one of them.
+    func say(_ node: String, _ role: String, last: UInt64) throws {
+      let worker = try #require(workers.first { $0.node == node })
+      worker.partitions = [
+        .with {
+          ($0.partition, $0.epoch, $0.role, $0.active) = (0, placed.epoch.rawValue, role, role == "primary")
+          ($0.last, $0.committed) = (last, last - 7)
+        }
+      ]
+    }
+    try say(try #require(placed.primary), "primary", last: 1_000)
+    try say(placed.secondaries[0], "secondary", last: 970)
+    // It spoke after the primary did.
+    try say(placed.secondaries[1], "secondary", last: 1_020)
+    try workers.live(until: "all are in sync") { try dispatcher.status().partitions[0].inSync == 3 }
+    let said = "\(placed.secondaries[0]) -30, \(placed.secondaries[1]) -0"
+    for command in [["partition", "list"], ["status"]] {
+      let run = try dispatcher.laris(command)
+      #expect(run.output.contains(said), "\(command): \(run.output)")
+    }
+    let secondary = placed.secondaries[1]
+    let alone = next(placed) { $0.secondaries = [placed.secondaries[0]] }
+    let primary = try #require(workers.first { $0.node == placed.primary })
+    #expect(try primary.ask(0, .change(alone, why: "silent", committed: .zero)) == .accepted(alone))
+    try say(secondary, "learner", last: 400)
+    primary.partitions[0].joinedPercent = 40
+    for worker in workers { worker.partitions[0].epoch = alone.epoch.rawValue }
+    try workers.live(until: "it is to join again") {
+      try dispatcher.status().partitions[0].members.contains { $0.role == "learner" && $0.last == 400 }
+    }
+    let list = try dispatcher.laris(["partition", "list"])
+    #expect(list.output.contains("\(secondary) joins (40 %) -600"), "\(list.output)")
+  }
+
+  @Test func `a status that is watched is printed again after a change, and ends with Ctrl-C`() throws {
+    let dispatcher = try LoneDispatcher(replicas: 1, workers: 1, partitions: 1)
+    let worker = try FakeWorker("worker-1", of: dispatcher)
+    try [worker].live(until: "the partition is placed") { worker.row(0) != nil }
+    let log = dispatcher.folder.path + "/watch.log"
+    // As from a terminal: a test's thread has signals blocked, and a child inherits that.
+    signal(SIGINT, SIG_DFL)
+    var (interrupt, blocked) = (sigset_t(), sigset_t())
+    sigemptyset(&interrupt)
+    sigaddset(&interrupt, SIGINT)
+    pthread_sigmask(SIG_UNBLOCK, &interrupt, &blocked)
+    defer { pthread_sigmask(SIG_SETMASK, &blocked, nil) }
+    let watch = try Programs.start(
+      "laris", ["status", "--watch", "--dispatcher", dispatcher.services], appendingTo: log)
+    defer { if watch.isRunning { Foundation.kill(watch.processIdentifier, SIGKILL) } }
+    func screens() throws -> [Substring] {
+      try String(contentsOfFile: log, encoding: .utf8).split(separator: /(?m)^(?=cluster )/)
+    }
+    try [worker].live(until: "it is printed") { try screens().contains { $0.contains("worker-1") } }
+    #expect(try !screens().contains { $0.contains("the disk is odd") })
+    worker.partitions = [
+      .with {
+        ($0.partition, $0.epoch, $0.role, $0.active) = (0, 1, "primary", true)
+        $0.note = "the disk is odd"
+      }
+    ]
+    try [worker].live(until: "it is printed again") {
+      let screens = try screens()
+      return screens.count > 1 && screens.last!.contains("the disk is odd")
+    }
+    #expect(watch.isRunning)
+    watch.interrupt()
+    try [worker].live(until: "it ends") { !watch.isRunning }
+    #expect(watch.terminationReason == .uncaughtSignal && watch.terminationStatus == SIGINT)
+  }
+
   @Test func `what an operator wants is asked of the primary, outlives the dispatcher, and is reported`()
     throws
   {

@@ -428,6 +428,40 @@ struct RulesTests {
     #expect(group.replicas["b"]!.epoch == Epoch(1))
   }
 
+  @Test func `rule 18: a store that knows less than the replica had accepted is not followed`() {
+    var start = Replica.Start.empty
+    start.epoch = Epoch(5)
+    var replica = Replica(
+      .init(cluster: Group.cluster, partition: Group.partition, node: "b", incarnation: Incarnation(2)),
+      start, now: 0)
+    var record = GroupRecord(
+      partition: Group.partition, epoch: Epoch(4), primary: "b", incarnation: Incarnation(2),
+      secondaries: ["a"], isOpened: true)
+    _ = replica.takeEffects()
+    // What somebody tells of may be late.
+    replica.configurationWasTold(record, now: 1)
+    #expect(replica.activity == .inactive(.configurationUnknown) && replica.takeEffects().isEmpty)
+    // An older copy of the store is in its place.
+    replica.configurationWasRead(record, now: 2)
+    #expect(replica.activity == .inactive(.configurationLost))
+    #expect(
+      replica.takeEffects() == [
+        .alarm(.configurationLost(Epoch(4))), .activity(.inactive(.configurationLost)),
+      ])
+    replica.tick(now: 1_000)
+    #expect(replica.takeEffects() == [.readConfiguration], "it proposes nothing, and looks again")
+    replica.receive(
+      .beacon(.init(sentAt: 1, committed: .empty, digest: nil, isProbe: true)), envelope(5, "a"), now: 1_001,
+      wall: 0)
+    #expect(replica.takeEffects().isEmpty && replica.refusal(now: 1_002) == .notPrimary)
+    #expect(replica.epoch == Epoch(5))
+    // The one that it had followed is back.
+    (record.epoch, record.primary, record.secondaries) = (Epoch(6), "a", ["b"])
+    replica.configurationWasRead(record, now: 1_003)
+    replica.epochIsDurable(Epoch(6), now: 1_004)
+    #expect(replica.role == .secondary && replica.activity == .following)
+  }
+
   @Test func `leases that don't fit each other are not begun with`() {
     var settings = Replica.Settings()
     #expect(settings.areLeasesSafe)

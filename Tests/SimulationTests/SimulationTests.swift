@@ -71,6 +71,18 @@ struct SimulationTests {
     #expect(try larisSim(["--seed", "12", "--events"]).output == first.output)
   }
 
+  @Test func `a seed that finds a deliberate bug is told with the command that replays it`() throws {
+    let found = try larisSim(["--seeds", "1..500", "--bug", "answer-before-commit"])
+    #expect(found.code == 1 && found.output.contains("found by seed "), "\(found)")
+    let command = try #require(
+      found.output.split(separator: "\n").last { $0.hasPrefix("  again: laris-sim ") })
+    let again = try larisSim(command.split(separator: " ").dropFirst(2).map(String.init))
+    #expect(again.code == 1)
+    let seed = try #require(found.output.firstMatch(of: /by seed (\d+), the \d+. seed: (.*)\n/))
+    #expect(again.output.contains("seed \(seed.1): \(seed.2)\n"))
+    #expect(again.output.split(separator: "\n").count > 100, "everything that happened")
+  }
+
   /// A seed that finds each; docs/REPLICATION.md has them too.
   static let seeds: [String: UInt64] = [
     "answer-before-commit": 1,
