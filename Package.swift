@@ -26,11 +26,14 @@ let package = Package(
     .target(name: "DispatcherCore", dependencies: ["Bytes", "Cluster", "Marketplace", "Wire"]),
     .target(name: "ClientCore", dependencies: ["Bytes", "Cluster", "Wire"]),
 
-    // The cores in a world of chance, judged from outside.
+    // Judges from outside what the cores did, and shares nothing with them but the words of commands.
+    .target(name: "Referee", dependencies: ["Cluster", "Marketplace"]),
+
+    // The cores in a world of chance.
     .target(
       name: "Simulation",
       dependencies: [
-        "Bytes", "ClientCore", "Cluster", "DispatcherCore", "Marketplace", "Replication", "Wire",
+        "Bytes", "ClientCore", "Cluster", "DispatcherCore", "Marketplace", "Referee", "Replication", "Wire",
         "WorkerCore",
       ]),
     .executableTarget(
@@ -93,6 +96,12 @@ let package = Package(
       name: "LarisClient", dependencies: ["ClientCore", "Cluster", "LarisProtocol", "Wire", "ZeroMQ"]),
     .target(name: "RunHistory", dependencies: ["Bytes", "Cluster", "LZ4", "Marketplace", "Wire"]),
 
+    .target(
+      name: "Judge",
+      dependencies: [
+        "Bytes", "Cluster", "Files", "Marketplace", "Referee", "ReplicationLog", "RunHistory",
+      ]),
+
     .executableTarget(
       name: "laris",
       dependencies: [
@@ -112,8 +121,8 @@ let package = Package(
     .executableTarget(
       name: "laris-loadtest",
       dependencies: [
-        "LarisClient", "LarisProtocol", "LoadTest", "NodeSupport", "RunHistory",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Cluster", "Judge", "LarisClient", "LarisProtocol", "LoadTest", "Marketplace", "NodeSupport",
+        "RunHistory", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "loadtest/laris-loadtest"),
 
@@ -215,6 +224,15 @@ let package = Package(
         "laris-peer",
         "TestSupport", "Bytes", "Cluster", "NodeSupport", "Replication", "WorkerNode", "ZeroMQ",
         .product(name: "Logging", package: "swift-log"),
+      ]),
+    .testTarget(
+      name: "RefereeTests",
+      dependencies: ["TestSupport", "Bytes", "Cluster", "Marketplace", "Referee", "Wire"]),
+    .testTarget(
+      name: "JudgeTests",
+      dependencies: [
+        "TestSupport", "Bytes", "Cluster", "Judge", "Marketplace", "Referee", "ReplicationLog", "RunHistory",
+        "Wire",
       ]),
     .testTarget(name: "SimulationTests", dependencies: ["Simulation", "laris-sim"]),
     .testTarget(name: "ArchitectureTests"),

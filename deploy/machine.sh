@@ -31,6 +31,8 @@ is the Nth of --machines. Whatever ends is started again. Ports, on the address 
                          an empty one in its place needs a new name
   --zone ZONE            where the worker stands, like a rack; replicas are spread over zones
   --disk-reserve MIB     MiB that stay free on the worker's disk
+  --log-keep-seconds S --log-keep-mib MIB
+                         what a partition keeps of its log beyond what its replicas need (60, 256)
   --etcd-state STATE     new, or existing: it joins members that are there (default new)
   --etcd-ca FILE --etcd-cert FILE --etcd-key FILE
                          etcd with TLS, for clients and between its members: who signed, this
@@ -87,7 +89,7 @@ while [[ $# -gt 0 ]]; do
     --etcd-key) key=$(realpath "$2") ;;
     --etcd-user) etcd_login+=("$option" "$2") ;;
     --etcd-password-file) etcd_login+=("$option" "$(realpath "$2")") ;;
-    --zone | --disk-reserve) worker_options+=("$option" "$2") ;;
+    --zone | --disk-reserve | --log-keep-seconds | --log-keep-mib) worker_options+=("$option" "$2") ;;
     --name | --partitions | --replicas | --min-replicas | --workers | --lease | --currency | --reserve-minutes | --fee-basis-points)
       [[ $command == init ]] || fail "$option is for init; see --help" 64
       init_options+=("$option" "$2")

@@ -12,9 +12,6 @@ package struct CheckpointWriter: ~Copyable {
     package let firstInLog: SequenceNumber?
   }
 
-  /// Segments of the log that are kept below the checkpoint.
-  private static let tailSegments = 2
-
   private let setup: DurablePartition.Setup
   private var writer: PartitionWriter
 
@@ -31,8 +28,8 @@ package struct CheckpointWriter: ~Copyable {
     try writer.write(checkpoint)
     // Before a spare is made, so that it is made of what was trimmed.
     let first = try ReplicationLog.trim(
-      in: setup.logDirectory, through: min(writer.durable, mayTrim), tailSegments: Self.tailSegments,
-      segmentBytes: setup.segmentBytes, files: setup.files)
+      in: setup.logDirectory, through: min(writer.durable, mayTrim), tail: setup.logTail,
+      now: checkpoint.time, segmentBytes: setup.segmentBytes, files: setup.files)
     do {
       try ReplicationLog.prepareSpare(
         in: setup.logDirectory, segmentBytes: setup.segmentBytes, files: setup.files)

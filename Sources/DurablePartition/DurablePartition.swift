@@ -34,6 +34,8 @@ package struct DurablePartition: ~Copyable {
     /// Entries that a start replays before it writes a checkpoint of them.
     package var replayCheckpointEntries: UInt64 = 100_000
     package var segmentBytes = SegmentFormat.segmentBytesDefault
+    /// What stays of the log below the checkpoint.
+    package var logTail = LogTail()
     package var replication = Replica.Settings()
     package var files: any FileSystem = SystemFiles()
 

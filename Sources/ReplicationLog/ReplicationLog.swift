@@ -408,22 +408,30 @@ package struct ReplicationLog: ~Copyable {
 
   // MARK: On another thread
 
-  /// Lets go of whole segments with no entry above `sequenceNumber`, which SQLite holds durably, but keeps
-  /// `tailSegments` of them. They become spares while these are few; the others are removed.
+  /// Lets go of whole segments with no entry above `sequenceNumber`, which SQLite holds durably, but for the
+  /// log's tail. They become spares while these are few; the others are removed.
   ///
-  /// - Parameter directory: a log's that another thread may append to. It has left these segments behind.
+  /// - Parameters:
+  ///   - directory: a log's that another thread may append to. It has left these segments behind.
+  ///   - now: by the log's time.
   /// - Returns: the first entry that is left; nil: there is no log.
   @discardableResult
   package static func trim(
-    in directory: String, through sequenceNumber: SequenceNumber, tailSegments: Int,
+    in directory: String, through sequenceNumber: SequenceNumber, tail: LogTail, now: Int64,
     segmentBytes: Int = SegmentFormat.segmentBytesDefault, files: any FileSystem = SystemFiles()
   ) throws(FileError) -> SequenceNumber? {
     var names = try LogScan.names(in: directory, files: files)
-    var isChanged = false
+    var unneeded: [LogTail.Segment] = []
     // The last one is being written.
-    while names.count > tailSegments + 1, names[1] <= name(sequenceNumber.next) {
+    for (segment, next) in zip(names, names.dropFirst()) where next <= name(sequenceNumber.next) {
+      unneeded.append(
+        .init(
+          endedAt: try firstTime(in: directory + "/" + next, files) ?? now,
+          bytes: try files.open(directory + "/" + segment, .read).size()))
+    }
+    let surplus = tail.surplus(of: unneeded, now: now)
+    for _ in 0..<surplus {
       let path = directory + "/" + names.removeFirst()
-      isChanged = true
       guard let spare = try freeSpareName(in: directory, files),
         try files.open(path, .read).size() == segmentBytes
       else {
@@ -436,8 +444,27 @@ package struct ReplicationLog: ~Copyable {
       try files.syncDirectory(directory)
       try files.rename(trimmed, to: spare)
     }
-    if isChanged { try files.syncDirectory(directory) }
+    if surplus > 0 { try files.syncDirectory(directory) }
     return names.first.map { first(ofPath: $0) }
+  }
+
+  /// Time of a segment's first block; nil: it has none yet.
+  private static func firstTime(in path: String, _ files: any FileSystem) throws(FileError) -> Int64? {
+    let file = try files.open(path, .read)
+    let size = try file.size()
+    let bytes = try file.contents(to: min(size, SegmentHeader.size + BlockHeader.size))
+    return bytes.withUnsafeBytes { bytes in
+      guard case .header(let segment) = SegmentHeader.read(bytes), bytes.count > SegmentHeader.size else {
+        return nil
+      }
+      // How long its frame is does not matter here.
+      let block = UnsafeRawBufferPointer(rebasing: bytes[SegmentHeader.size...])
+      guard
+        case .header(let block) = BlockHeader.read(block, salt: segment.salt, in: size - SegmentHeader.size),
+        block.use == segment.use
+      else { return nil }
+      return block.time
+    }
   }
 
   /// Makes a spare ahead of time where there is none.

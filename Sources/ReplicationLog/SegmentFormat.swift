@@ -178,7 +178,9 @@ package struct BlockHeader: Equatable, Sendable {
   }
 
   /// Reads what stands at the beginning of `bytes`, which go on to the segment's end.
-  static func read(_ bytes: UnsafeRawBufferPointer, salt: UInt64) -> Reading {
+  ///
+  /// - Parameter room: bytes up to there, where `bytes` are fewer.
+  static func read(_ bytes: UnsafeRawBufferPointer, salt: UInt64, in room: Int? = nil) -> Reading {
     var reader = ByteReader(bytes)
     do {
       let magic: UInt32 = try reader.number()
@@ -208,7 +210,7 @@ package struct BlockHeader: Equatable, Sendable {
       guard header.entriesBytes <= UInt32(SegmentFormat.entriesBytesMax) else {
         return .invalid("the block claims \(header.entriesBytes) bytes of entries")
       }
-      guard Int(header.frameBytes) <= bytes.count - size else {
+      guard Int(header.frameBytes) <= (room ?? bytes.count) - size else {
         return .invalid("the block is longer than its segment")
       }
       return .header(header)

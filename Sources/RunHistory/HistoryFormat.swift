@@ -64,13 +64,34 @@ package struct HistoryEnd: Codable, Equatable, Sendable {
   }
 }
 
+/// A file of blocks: a history's records, or the replies that belong to them.
+struct HistoryFileKind: Sendable {
+  let mark: [UInt8]
+  let blockMark: [UInt8]
+  /// Of a record; 0: each says its own length.
+  let recordBytes: Int
+  /// Of a block's records, uncompressed.
+  let blockBytesMax: Int
+  /// In sentences.
+  let name: String
+  let option: String
+
+  static let records = HistoryFileKind(
+    mark: Array("LARISHIS".utf8), blockMark: Array("HBLK".utf8), recordBytes: HistoryRecord.size,
+    blockBytesMax: HistoryFormat.blockRecordsMax * HistoryRecord.size, name: "history", option: "--history")
+  static let replies = HistoryFileKind(
+    mark: Array("LARISREP".utf8), blockMark: Array("RBLK".utf8), recordBytes: 0,
+    blockBytesMax: HistoryFormat.replyBlockBytes + 4 + HistoryFormat.replyBytesMax, name: "file of replies",
+    option: "--history with --replies")
+}
+
 /// The frames of a history file; docs/FORMATS.md has them byte by byte.
 ///
 /// Ours are skippable frames of LZ4, so `lz4 -dc` gives the records and nothing else.
 package enum HistoryFormat {
   package static let version: UInt16 = 1
-  static let mark = Array("LARISHIS".utf8)
-  static let blockMark = Array("HBLK".utf8)
+  /// Of the replies that belong to a history.
+  package static func repliesPath(of history: String) -> String { history + ".replies" }
   static let headerMagic: UInt32 = 0x184D_2A52
   static let blockMagic: UInt32 = 0x184D_2A53
   static let endMagic: UInt32 = 0x184D_2A54
@@ -79,19 +100,23 @@ package enum HistoryFormat {
   package static let blockRecordsMax = 16_384
   /// Of header and end.
   static let textBytesMax = 64 << 10
+  /// A block of replies is written once it has so many bytes.
+  static let replyBlockBytes = 1 << 20
+  /// Replies are smaller: a request has at most so many bytes, and the longest replies name its lines.
+  package static let replyBytesMax = 1 << 20
 
   /// A header or an end: magic, length, mark, version, bytes of a record, JSON and its hash.
-  static func frame<Value: Encodable>(_ magic: UInt32, _ value: Value) -> [UInt8] {
+  static func frame<Value: Encodable>(_ magic: UInt32, _ value: Value, _ kind: HistoryFileKind) -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     // Numbers and strings of ours always encode.
     let json = (try? encoder.encode(value)).map { [UInt8]($0) } ?? []
     var writer = ByteWriter(capacity: json.count + 64)
     writer.append(littleEndian: magic)
-    writer.append(littleEndian: UInt32(mark.count + 8 + json.count + 8))
-    writer.append(mark)
+    writer.append(littleEndian: UInt32(kind.mark.count + 8 + json.count + 8))
+    writer.append(kind.mark)
     writer.append(littleEndian: version)
-    writer.append(littleEndian: UInt16(HistoryRecord.size))
+    writer.append(littleEndian: UInt16(kind.recordBytes))
     writer.append(littleEndian: UInt32(json.count))
     writer.append(json)
     let hash = XXH64.hash(writer.bytes)
@@ -101,17 +126,18 @@ package enum HistoryFormat {
 
   /// Of what stands in a frame's header, with the file's own salt: the hash of its header frame.
   static func blockHeader(
-    number: UInt64, records: Int, hash: UInt64, frameBytes: Int, salt: UInt64
+    number: UInt64, records: Int, bytes: Int, hash: UInt64, frameBytes: Int, salt: UInt64,
+    _ kind: HistoryFileKind
   ) -> [UInt8] {
     var writer = ByteWriter(capacity: blockHeaderBytes)
     writer.append(littleEndian: blockMagic)
     writer.append(littleEndian: UInt32(blockHeaderBytes - 8))
-    writer.append(blockMark)
+    writer.append(kind.blockMark)
     writer.append(littleEndian: UInt32(records))
     writer.append(littleEndian: number)
     writer.append(littleEndian: hash)
     writer.append(littleEndian: UInt32(frameBytes))
-    writer.append(littleEndian: 0 as UInt32)
+    writer.append(littleEndian: kind.recordBytes == 0 ? UInt32(bytes) : 0)
     let checksum = XXH64.hash(writer.bytes, seed: salt)
     writer.append(littleEndian: checksum)
     return Array(writer.bytes)

@@ -110,6 +110,12 @@ extension HistoryRecord {
     writer.append(littleEndian: replyHash)
   }
 
+  /// The reply that belongs to a record, as ``HistoryWriter`` takes it.
+  package static func write(reply: some Collection<UInt8>, into writer: inout ByteWriter) {
+    writer.append(littleEndian: UInt32(reply.count))
+    writer.append(Array(reply))
+  }
+
   /// - Parameter bytes: 64 of them.
   /// - Throws: what no writer of this version writes.
   package init(_ bytes: UnsafeRawBufferPointer) throws(HistoryError.Invalid) {

@@ -2,6 +2,7 @@ import Bytes
 import ClientCore
 import Cluster
 import Marketplace
+import Referee
 import Wire
 
 /// A caller: the production `ClientCore`, some requests at a time, and the connection that it has.
@@ -21,6 +22,17 @@ final class Client {
     let invokedAt: Int64
     /// The last entry that had been answered to anybody.
     let answeredBefore: UInt64
+
+    var judged: Referee.Request {
+      let asked: Referee.Asked =
+        switch asked {
+        case .command: .command
+        case .sku(let shop, let sku): .sku(shop: shop, sku: sku)
+        case .order(let order): .order(order)
+        case .fate(let target, _): .fate(target)
+        }
+      return Referee.Request(id: id, asked: asked, answeredBefore: answeredBefore)
+    }
   }
 
   let place: Int

@@ -1,6 +1,7 @@
 import ClientCore
 import Cluster
 import DispatcherCore
+import Referee
 
 /// Clients, and their connections: what `Pipeline` does around the core. A connection keeps the order; when
 /// it breaks, what is on its way back is lost, and what is on its way there is or is not.
@@ -8,8 +9,8 @@ extension Simulation {
   func begin(_ client: Client) {
     // Some time after everything was mended nobody begins anything new.
     guard now < chaosEnds + 1_500_000, client.pending.count < client.requestsMax else { return }
-    referee.isAsked(
-      client.begin(&chance, orders: referee.orders, at: now, answeredBefore: referee.answered))
+    let request = client.begin(&chance, orders: referee.orders, at: now, answeredBefore: referee.answered)
+    if case .command(let command) = request.asked { referee.isAsked(request.id, command) }
     if isUp(client) { flush(client) }
   }
 
@@ -121,12 +122,12 @@ extension Simulation {
       }
       note { "client \(client.place) is told \(facts) of \(request.id)" }
       mixTrace(facts.code &+ facts.low)
-      referee.isAnswered(request, facts, over.reply!, by: who)
+      referee.isAnswered(request.judged, facts, over.reply!, by: who)
       if case .command = request.asked {} else { reads += 1 }
     case .notExecuted:
       note { "client \(client.place) is told that \(request.id) had no effect" }
       count(.givenUpDenied)
-      referee.isDenied(request, by: who)
+      referee.isDenied(request.judged, by: who)
     case .unknown:
       note { "client \(client.place) gives up \(request.id)" }
       count(.givenUpInDoubt)

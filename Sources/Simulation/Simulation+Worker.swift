@@ -443,7 +443,9 @@ extension Simulation {
     referee.commits(worker.name, mark, worker.disk)
     guard referee.failure == nil else { return }
     if process.core.applied < mark.sn { process.apply(worker.disk, through: mark.sn) }
-    if process.core.applied == mark.sn { referee.goesBy(process.core.rules, worker.name, at: mark.sn) }
+    if process.core.applied == mark.sn {
+      referee.goesBy(process.core.rules, worker.name, at: mark.sn.rawValue)
+    }
     checkRules()
     release(worker, process)
   }

@@ -1,6 +1,7 @@
 import Bytes
 import Cluster
 import DispatcherCore
+import Referee
 import Replication
 
 /// One seeded run: clients, dispatchers, workers, their networks, disks and clocks, and the configuration

@@ -1,3 +1,4 @@
+import Referee
 import Replication
 
 /// What many seeds did together; what none of them did proves nothing.

@@ -27,9 +27,11 @@ package final class WorkerNode {
     package var rowsMax: Int
     /// Writes are refused where less is free on the disk.
     package var diskReserveBytes: Int
+    /// What a partition keeps of its log when nobody needs it any more.
+    package var logTail: LogTail
     package init(
       data: String, node: String, dispatchers: [String], replicationListen: String? = nil, zone: String = "",
-      rowsMax: Int, diskReserveBytes: Int
+      rowsMax: Int, diskReserveBytes: Int, logTail: LogTail
     ) {
       self.data = data
       self.node = node
@@ -38,6 +40,7 @@ package final class WorkerNode {
       self.zone = zone
       self.rowsMax = rowsMax
       self.diskReserveBytes = diskReserveBytes
+      self.logTail = logTail
     }
   }
 
@@ -326,6 +329,7 @@ package final class WorkerNode {
       windowMilliseconds: Int64(clamping: assignment.requestWindowMilliseconds),
       rowsMax: configuration.rowsMax)
     durable.reserveBytes = configuration.diskReserveBytes
+    durable.logTail = configuration.logTail
     durable.replication = Replica.Settings(leaseMilliseconds: Int64(clamping: assignment.leaseMilliseconds))
     durable.replication.minReplicas = max(1, Int(assignment.minReplicas))
     let node = PartitionNode(

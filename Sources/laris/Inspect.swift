@@ -13,7 +13,7 @@ struct Inspect: ParsableCommand {
     abstract: "What a file or folder of ours holds, offline.",
     discussion: """
       Knows log segments (*.lz4, spare, next), log/synced, partition.sqlite, cluster.sqlite, epoch, laris.json, lock,
-      unclean and diverged, a load test's history, and folders of them. Changes nothing.
+      unclean and diverged, a load test's history and its replies, and folders of them. Changes nothing.
 
         laris inspect laris-data/worker-1/partitions/0000
         laris inspect laris-data/dispatcher/cluster.sqlite
@@ -80,6 +80,7 @@ struct Inspect: ParsableCommand {
       throw NodeError(.no, "it can't be read: \(error.localizedDescription)")
     }
     if HistoryReader.isHistory(head) { return try history(file) }
+    if RepliesReader.isReplies(head) { return try replies(file) }
     switch (file as NSString).lastPathComponent {
     case "synced": return try mark(file)
     case "epoch": return try epoch(file)
@@ -174,6 +175,20 @@ struct Inspect: ParsableCommand {
       ("orders before", "\(reader.header.ordersBefore)"), ("records", "\(reader.position)"),
     ] + counts.sorted { $0.key < $1.key }.map { ($0.key, "\($0.value)") }
       + [("end", reader.end == nil ? reader.cut ?? "missing" : "complete")]
+  }
+
+  private func replies(_ file: String) throws -> [(String, String)] {
+    let reader = try RepliesReader(path: file)
+    var (count, bytes) = (0, 0)
+    while let reply = try reader.next() {
+      count += 1
+      bytes += reply.count
+    }
+    return [
+      ("file", file), ("kind", "replies of a load test, beside its history"), ("run", reader.header.run),
+      ("cluster", reader.header.cluster), ("replies", "\(count)"), ("bytes", "\(bytes)"),
+      ("end", reader.end == nil ? reader.cut ?? "missing" : "complete"),
+    ]
   }
 
   private func partition(_ file: String) throws -> [(String, String)] {

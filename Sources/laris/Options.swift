@@ -4,6 +4,8 @@ import LarisClient
 import LarisProtocol
 import Logging
 import NodeSupport
+import ReplicationLog
+import ReplicationLog
 
 /// Of every command that asks a cluster.
 struct ClusterOptions: ParsableArguments {
@@ -121,4 +123,30 @@ func validateDiskReserve(_ mebibytes: Int) throws {
   guard mebibytes >= 0, mebibytes <= 1 << 30 else {
     throw ValidationError("--disk-reserve must be 0 to 1073741824 MiB")
   }
+}
+
+/// What a partition keeps of its log when nobody needs it any more.
+struct LogTailOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Seconds that a partition keeps of its log beyond what its replicas need.",
+      discussion: "A worker that was away for less catches up without a snapshot."))
+  var logKeepSeconds: Int = 60
+
+  @Option(help: "MiB of its log that a partition keeps so at most.")
+  var logKeepMib: Int = 256
+
+  func validate() throws {
+    guard (0...1 << 30).contains(logKeepSeconds) else {
+      throw ValidationError("--log-keep-seconds must be 0 to 1073741824")
+    }
+    guard (0...1 << 30).contains(logKeepMib) else {
+      throw ValidationError("--log-keep-mib must be 0 to 1073741824")
+    }
+  }
+
+  var tail: LogTail { LogTail(milliseconds: Int64(logKeepSeconds) * 1_000, bytes: logKeepMib << 20) }
+
+  /// For another process.
+  var words: [String] { ["--log-keep-seconds", "\(logKeepSeconds)", "--log-keep-mib", "\(logKeepMib)"] }
 }

@@ -37,6 +37,8 @@ struct Up: ParsableCommand {
   @Option(help: "MiB that stay free on the workers' disk: with less, writes are refused and reads go on.")
   var diskReserve: Int = 256
 
+  @OptionGroup var tail: LogTailOptions
+
   @OptionGroup var shape: ClusterShape
 
   func validate() throws {
@@ -100,8 +102,7 @@ struct Up: ParsableCommand {
         [
           "worker", "--data", data + "/worker-\(number)", "--node", "worker-\(number)", "--dispatcher",
           workerListen, "--disk-reserve", "\(diskReserve)",
-        ]
-          + common)
+        ] + tail.words + common)
     }
     try supervisor.startAll()
     try waitUntilReady(cluster.id, &supervisor, stop)

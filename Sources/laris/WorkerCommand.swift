@@ -38,6 +38,8 @@ struct WorkerCommand: ParsableCommand {
   @Option(help: "MiB that stay free on its disk: with less, writes are refused and reads go on.")
   var diskReserve: Int = 256
 
+  @OptionGroup var tail: LogTailOptions
+
   @OptionGroup var nodeOptions: NodeOptions
 
   func validate() throws {
@@ -65,7 +67,7 @@ struct WorkerCommand: ParsableCommand {
     let worker = try WorkerNode(
       .init(
         data: data, node: node, dispatchers: dispatcher, replicationListen: replicationListen, zone: zone,
-        rowsMax: rowsMax, diskReserveBytes: diskReserve << 20)
+        rowsMax: rowsMax, diskReserveBytes: diskReserve << 20, logTail: tail.tail)
     )
     try worker.run(until: stop)
   }

@@ -5,7 +5,7 @@ import Testing
 struct PureTargetsTests {
   static let pure = [
     "Bytes", "Marketplace", "Cluster", "Wire", "WorkerCore", "DispatcherCore", "ClientCore", "Replication",
-    "Simulation",
+    "Referee", "Simulation",
   ]
 
   /// What each may import: those that stand before it, as the package's manifest has it.
@@ -18,9 +18,12 @@ struct PureTargetsTests {
     "DispatcherCore": ["Bytes", "Marketplace", "Cluster", "Wire"],
     "ClientCore": ["Bytes", "Cluster", "Wire"],
     "Replication": ["Bytes", "Cluster"],
+    // Shares nothing with the cores but the words of commands.
+    "Referee": ["Marketplace", "Cluster"],
     // A world of its own, with a clock and chance that a seed makes.
     "Simulation": [
-      "Bytes", "Marketplace", "Cluster", "ClientCore", "DispatcherCore", "Replication", "Wire", "WorkerCore",
+      "Bytes", "Marketplace", "Cluster", "ClientCore", "DispatcherCore", "Referee", "Replication", "Wire",
+      "WorkerCore",
     ],
   ]
 

@@ -5,6 +5,7 @@ import Files
 import Marketplace
 import PartitionStore
 import Replication
+import ReplicationLog
 import SQLite
 import TestMarketplace
 import Wire
@@ -46,6 +47,7 @@ final class Worker {
     setup.rowsExpected = 256
     setup.replayCheckpointEntries = 100
     setup.segmentBytes = 16 << 10
+    setup.logTail = LogTail(milliseconds: .max, bytes: 2 * setup.segmentBytes)
     setup.reserveBytes = reserveBytes
     setup.files = files
     return setup

@@ -43,6 +43,13 @@ extension EndToEndTests {
     return other
   }
 
+  private func first(_ records: [HistoryRecord], _ command: HistoryRecord.Command) throws -> Int {
+    guard let index = records.firstIndex(where: { $0.command == command && $0.outcome == .done }) else {
+      throw Problem("no \(command)")
+    }
+    return index
+  }
+
   @Test func `a sale's history is true, and every way of changing it is found`() throws {
     let folder = try TestFolder()
     let cluster = try TestCluster(workers: 2, partitions: 4)
@@ -84,12 +91,6 @@ extension EndToEndTests {
       #expect(audit.output.contains("NOT CLEAN"))
       #expect(
         audit.output.contains(other) || what.contains("orders that"), "it names no place: \(audit.output)")
-    }
-    func first(_ records: [HistoryRecord], _ command: HistoryRecord.Command) throws -> Int {
-      guard let index = records.firstIndex(where: { $0.command == command && $0.outcome == .done }) else {
-        throw Problem("no \(command)")
-      }
-      return index
     }
     try check("the cluster has otherwise", { $0[try first($0, .settle)].replyHash ^= 1 }, ["--shared"])
     try check(
@@ -167,6 +168,68 @@ extension EndToEndTests {
     let audit = try cluster.laris(["audit", "--history", history])
     #expect(audit.exit == 0, "\(audit.output)\(audit.errors)\(text)")
     #expect(cluster.stop() == 0)
+  }
+
+  @Test func `a worker's log bears out every answer of a sale in which the worker was killed`() throws {
+    let folder = try TestFolder()
+    let cluster = try TestCluster(
+      workers: 2, partitions: 3, options: ["--log-keep-seconds", "1000000", "--log-keep-mib", "1000000"])
+    let history = folder.path + "/sale.history.lz4"
+    let sale = try Programs.start(
+      "laris-loadtest",
+      [
+        "run", "--rate", "2000", "--seconds", "6", "--shops", "40", "--connections", "2", "--silence", "0.5",
+        "--mix", "place=50,settle=15,ship=5,deliver=3,complete=3,cancel=2,adjust=7,get-order=7,get-sku=8",
+        "--hot", "10", "--history", history, "--replies", "--dispatcher", cluster.services,
+      ], appendingTo: folder.path + "/sale.log")
+    defer { if sale.isRunning { sale.terminate() } }
+    while try cluster.status().partitions.reduce(0, { $0 + $1.orders }) < 2_000, sale.isRunning {
+      usleep(20_000)
+    }
+    guard let worker = try cluster.status().workers.first else { throw Problem("no worker") }
+    cluster.kill(worker.pid)
+    sale.waitUntilExit()
+    let said = try String(contentsOfFile: folder.path + "/sale.log", encoding: .utf8)
+    #expect(sale.terminationStatus == 0, "\(said)")
+    #expect(cluster.stop() == 0)
+
+    func judge(_ history: String, _ more: [String] = []) throws -> Run {
+      try Run.program(
+        "laris-loadtest",
+        [
+          "judge", "--history", history, "--log", cluster.data + "/worker-1", "--log",
+          cluster.data + "/worker-2", "--complete",
+        ] + more)
+    }
+    let clean = try judge(history)
+    #expect(clean.exit == 0, "\(clean.output)\(clean.errors)")
+    #expect(clean.output.contains("clean: every answer is of the logs, and right"))
+    #expect(try judge(history, ["--json"]).output.contains("\"clean\":true"))
+    let inspected = try Run.program("laris", ["inspect", history + ".replies"])
+    #expect(inspected.output.contains("replies of a load test"), "\(inspected.output)")
+
+    func check(_ words: String, _ change: (inout [HistoryRecord]) throws -> Void) throws {
+      let other = try doctored(history, into: folder, change)
+      try FileManager.default.copyItem(atPath: history + ".replies", toPath: other + ".replies")
+      let run = try judge(other)
+      #expect(run.exit == 1, "\(words): \(run.output)\(run.errors)")
+      #expect(run.output.contains(words), "\(run.output)")
+      #expect(run.output.contains("NOT CLEAN"))
+    }
+    try check("and it had") { $0[try first($0, .adjust)].outcome = .notExecuted }
+    try check("of which no history tells") { records in
+      let index = try first(records, .place)
+      let id = records[index].request
+      records[index].request = .init(high: id.high, low: id.low ^ 1)
+    }
+    let alone = try Run.program(
+      "laris-loadtest", ["judge", "--history", history, "--log", cluster.data + "/worker-1"])
+    #expect(alone.exit == 1)
+    #expect(alone.output.contains("no folder has its log"), "\(alone.output)")
+    let nobody = try Run.program(
+      "laris-loadtest", ["judge", "--history", history, "--log", cluster.data + "/dispatcher"])
+    #expect(nobody.exit == 64)
+    #expect(nobody.errors.contains("no worker's data folder"), "\(nobody.errors)")
   }
 
   @Test func `a sale goes over the dispatcher that is there, of several`() throws {

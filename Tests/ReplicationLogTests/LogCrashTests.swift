@@ -47,7 +47,7 @@ struct LogCrashTests {
         try log.write(blocks[blocks.count - 1])
         progress.withLock { $0 = (maker.random.chance(30) ? log.last.rawValue : $0.applied, blocks.count) }
         try ReplicationLog.trim(
-          in: "/log", through: SequenceNumber(progress.withLock { $0.applied }), tailSegments: 0,
+          in: "/log", through: SequenceNumber(progress.withLock { $0.applied }), tail: .none, now: 0,
           segmentBytes: 1_024, files: disk)
       }
     }

@@ -24,7 +24,8 @@ struct RecyclingTests {
     ) { _, _ in }
     func checkpoint() throws {
       try ReplicationLog.trim(
-        in: "/log", through: log.last, tailSegments: 2, segmentBytes: 1_024, files: disk)
+        in: "/log", through: log.last, tail: LogTail(milliseconds: .max, bytes: 2_048), now: 0,
+        segmentBytes: 1_024, files: disk)
       try ReplicationLog.prepareSpare(in: "/log", segmentBytes: 1_024, files: disk)
     }
     var madeEarly = 0
@@ -52,7 +53,8 @@ struct RecyclingTests {
     large.entries = maker.random.bytes(9_000)
     try log.write(large)
     for _ in 0..<20 { try log.write(maker.block(bytes: 90)) }
-    try ReplicationLog.trim(in: "/log", through: log.last, tailSegments: 0, segmentBytes: 1_024, files: disk)
+    try ReplicationLog.trim(
+      in: "/log", through: log.last, tail: .none, now: 0, segmentBytes: 1_024, files: disk)
     for name in try disk.names(in: "/log") where name != "synced" {
       #expect(try disk.open("/log/" + name, .read).size() == 1_024, "\(name)")
     }

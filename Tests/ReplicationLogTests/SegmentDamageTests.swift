@@ -72,7 +72,8 @@ struct SegmentDamageTests {
           applied = maker.next - 1
           try write()
           try ReplicationLog.trim(
-            in: directory, through: SequenceNumber(applied), tailSegments: 0, segmentBytes: 1_024, files: disk
+            in: directory, through: SequenceNumber(applied), tail: .none, now: 0, segmentBytes: 1_024,
+            files: disk
           )
         }
         for _ in 0..<2 { try write() }

@@ -117,8 +117,9 @@ struct TestLog {
 extension ReplicationLog {
   /// Trims as another thread does; of segments of 1,024 bytes it makes spares.
   func trim(through sequenceNumber: SequenceNumber, tailSegments: Int) throws {
+    let tail = LogTail(milliseconds: tailSegments == 0 ? 0 : .max, bytes: tailSegments * 1_024)
     try Self.trim(
-      in: directory, through: sequenceNumber, tailSegments: tailSegments, segmentBytes: 1_024)
+      in: directory, through: sequenceNumber, tail: tail, now: 0, segmentBytes: 1_024)
   }
 
   /// Appends a block, and syncs it.

@@ -34,6 +34,8 @@ package final class Sale {
     /// Whether `Resolve` settles at the end what is unknown then.
     package var resolves = true
     package var history: String?
+    /// Keep the replies beside the history.
+    package var keepsReplies = false
     package init() {}
   }
 
@@ -146,7 +148,9 @@ package final class Sale {
       cluster: status.clusterID, partitions: status.partitions.count,
       ordersBefore: status.partitions.reduce(0) { $0 + $1.orders },
       load: "\(description); mix \(options.model.mix)")
-    do throws(HistoryError) { history = try HistoryWriter(path: path, header: header) } catch {
+    do throws(HistoryError) {
+      history = try HistoryWriter(path: path, header: header, keepsReplies: options.keepsReplies)
+    } catch {
       throw .history("\(error)")
     }
   }
@@ -223,7 +227,7 @@ package final class Sale {
     return SaleGenerator.Plan(
       dispatchers: options.dispatchers, client: client, model: model, profile: options.profile,
       seconds: options.seconds, slots: slots, connection: connection, connections: options.connections,
-      runBits: (run.id.low ^ run.id.high << 30) & (1 << 34 - 1),
+      runBits: (run.id.low ^ run.id.high << 30) & (1 << 34 - 1), keepsReplies: options.keepsReplies,
       beganAt: beganAt, beganAtEpoch: epoch)
   }
 
@@ -297,6 +301,7 @@ package final class Sale {
     var place = 0
     var over = 0
     var records = ByteWriter()
+    var replies = ByteWriter()
     progress(0, unknown.count)
     while over < unknown.count {
       while place < unknown.count, asked.count < 1_000 {
@@ -311,7 +316,7 @@ package final class Sale {
       for finished in pipeline.poll(milliseconds: 20) {
         guard var record = asked.removeValue(forKey: finished.id) else { continue }
         over += 1
-        if let told = Self.told(finished, of: record) {
+        if let (told, reply) = Self.told(finished, of: record) {
           record = told
           if record.code == UInt16(Reason.requestSealed.rawValue) {
             resolutions.sealed += 1
@@ -319,18 +324,21 @@ package final class Sale {
             resolutions.executed += 1
           }
           record.write(into: &records)
+          if options.keepsReplies { HistoryRecord.write(reply: reply, into: &replies) }
         } else {
           resolutions.unresolved += 1
         }
       }
       progress(over, unknown.count)
     }
-    history?.append(records.bytes)
+    history?.append(records.bytes, replies: replies.bytes)
     return resolutions
   }
 
-  /// What the answer to a `Resolve` says of a request; nil: nothing.
-  private static func told(_ asked: Pipeline.Finished, of record: HistoryRecord) -> HistoryRecord? {
+  /// What the answer to a `Resolve` says of a request, and the reply in it; nil: nothing.
+  private static func told(
+    _ asked: Pipeline.Finished, of record: HistoryRecord
+  ) -> (HistoryRecord, reply: [UInt8])? {
     guard asked.fate == .done, let told = asked.peek?.told, let reply = asked.reply else { return nil }
     return reply.withUnsafeBytes { bytes in
       let told = UnsafeRawBufferPointer(rebasing: bytes[told])
@@ -345,7 +353,7 @@ package final class Sale {
       if record.command == .place, inner.outcome == .done, let order = inner.order {
         resolution.key = .order(order)
       }
-      return resolution
+      return (resolution, Array(told))
     }
   }
 }

@@ -26,6 +26,8 @@ struct SaleGenerator: ~Copyable {
     var connections: Int
     /// Of the run, in the ids of its requests: 34 random bits.
     var runBits: UInt64
+    /// The history has replies too.
+    var keepsReplies: Bool
     /// The start: on the pipeline's clock and since the Unix epoch, in microseconds.
     var beganAt: Int64
     var beganAtEpoch: Int64
@@ -69,6 +71,8 @@ struct SaleGenerator: ~Copyable {
   private var nextNumber: UInt64
   private var writer = ByteWriter(capacity: 512)
   private var records = ByteWriter(capacity: 80 << 10)
+  /// What belongs to them; empty where replies are not kept.
+  private var replies = ByteWriter()
   private var tally = Tally()
   private var second = SecondTally(second: 0)
   private var unknown: [HistoryRecord] = []
@@ -126,10 +130,7 @@ struct SaleGenerator: ~Copyable {
   private var isAllSent: Bool { plan.profile?.time(of: nextNumber) == nil }
 
   private mutating func endSecond() {
-    if let history {
-      history.append(records.bytes)
-      records.removeAll()
-    }
+    handOver()
     second.sent = pipeline.requestsSent - sentBefore
     sentBefore = pipeline.requestsSent
     let over = second
@@ -200,7 +201,8 @@ struct SaleGenerator: ~Copyable {
     model.ended(
       draft, outcome, order: over.peek?.order, owed: over.peek?.owed ?? 0, settlement: over.peek?.settlement)
     if history != nil || outcome == .unknown || over.attempts > 1 {
-      keep(record(over, draft, plannedAt: plannedAt, outcome, code: code), attempts: over.attempts)
+      keep(
+        record(over, draft, plannedAt: plannedAt, outcome, code: code), over.reply, attempts: over.attempts)
     }
     // A closed loop's client waits as it was told before it asks for something else.
     if plan.profile == nil, outcome == .notExecuted, let wait = over.peek?.retryAfterMilliseconds, wait > 0 {
@@ -237,7 +239,7 @@ struct SaleGenerator: ~Copyable {
     if record.command == .place, reply.outcome == .done, let order = reply.order {
       record.key = .order(order)
     }
-    write(record)
+    write(record, bytes)
   }
 
   // MARK: History
@@ -261,8 +263,8 @@ struct SaleGenerator: ~Copyable {
     return record
   }
 
-  private mutating func keep(_ record: HistoryRecord, attempts: Int) {
-    write(record)
+  private mutating func keep(_ record: HistoryRecord, _ reply: [UInt8]?, attempts: Int) {
+    write(record, reply)
     if record.outcome == .unknown { unknown.append(record) }
     guard attempts > 1 else { return }
     if repeatedIDs.count == Ring<RequestID>.capacity, let oldest = repeatedIDs.popFirst() {
@@ -272,12 +274,16 @@ struct SaleGenerator: ~Copyable {
     repeatedEnds[record.request] = record
   }
 
-  private mutating func write(_ record: HistoryRecord) {
-    guard let history else { return }
+  private mutating func write(_ record: HistoryRecord, _ reply: [UInt8]?) {
+    guard history != nil else { return }
     record.write(into: &records)
-    if records.count >= 1_024 * HistoryRecord.size {
-      history.append(records.bytes)
-      records.removeAll()
-    }
+    if plan.keepsReplies, let reply { HistoryRecord.write(reply: reply, into: &replies) }
+    if records.count >= 1_024 * HistoryRecord.size { handOver() }
+  }
+
+  private mutating func handOver() {
+    history?.append(records.bytes, replies: replies.bytes)
+    records.removeAll()
+    replies.removeAll()
   }
 }

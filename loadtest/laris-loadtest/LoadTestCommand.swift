@@ -13,15 +13,16 @@ struct LoadTestCommand: ParsableCommand {
     discussion: """
         laris-loadtest run --seconds 20
         laris-loadtest run --rate 20000 --history sale.history.lz4
+        laris-loadtest judge --history sale.history.lz4 --log laris-data/worker-1
         laris-loadtest import olist DIR --out olist.trace.jsonl
         laris-loadtest replay olist.trace.jsonl
 
-      Exit codes: 0 done; 1 something is unresolved or unaccounted for; 64 wrong usage; 69 nobody
+      Exit codes: 0 done; 1 something is unresolved, unaccounted for or judged wrong; 64 wrong usage; 69 nobody
       answers; 99 a threshold or a check does not hold.
       """,
     version: "0.1.0",
     subcommands: [
-      Run.self, HistoryCommand.self, Replay.self, Import.self, Generate.self,
+      Run.self, HistoryCommand.self, JudgeCommand.self, Replay.self, Import.self, Generate.self,
     ])
 
   static func main() {
@@ -42,6 +43,9 @@ struct LoadTestCommand: ParsableCommand {
     } catch let error as HistoryError {
       Output.error("laris-loadtest: \(error)")
       Foundation.exit(error.kind == .damaged ? 1 : 64)
+    } catch let error as JudgeCommand.Failure {
+      Output.error("laris-loadtest: \(error)")
+      Foundation.exit(64)
     } catch let error as Sale.Failure {
       Output.error("laris-loadtest: \(error)")
       if case .setup = error { Foundation.exit(69) }

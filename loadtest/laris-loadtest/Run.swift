@@ -61,6 +61,8 @@ struct Run: ParsableCommand {
   @Option(help: "How long one request is tried, in seconds.") var budget: Double = 30
   @Flag(inversion: .prefixedNo, help: "At the end, settle by Resolve what is unknown.") var resolve = true
   @Option(help: "Record every request and its answer; for laris audit --history.") var history: String?
+  @Flag(help: "With --history FILE: keep all replies in FILE.replies; for laris-loadtest judge.")
+  var replies = false
   @Option(help: "Write a row of CSV for each second.") var perSecond: String?
   @Option(
     name: .customLong("max-p99"),
@@ -89,6 +91,7 @@ struct Run: ParsableCommand {
     try check((1...2_000).contains(lines), "--lines must be 1 to 2000")
     try check((0...100).contains(hot), "--hot must be 0 to 100 per cent")
     try check((0...10).contains(zipf), "--zipf must be 0 to 10")
+    try check(!replies || history != nil, "--replies goes with --history")
     try check((0.1...300).contains(silence), "--silence must be 0.1 to 300 seconds")
     try check((1...300).contains(budget), "--budget must be 1 to 300 seconds")
     _ = try parsed()
@@ -131,6 +134,7 @@ struct Run: ParsableCommand {
     options.budgetSeconds = budget
     options.resolves = resolve
     options.history = history
+    options.keepsReplies = replies
     let sale = try Sale(options)
     let rows = try perSecond.map { try PerSecondFile(path: $0) }
     if !skipSetup {

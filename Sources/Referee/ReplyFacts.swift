@@ -1,21 +1,39 @@
 /// What a reply says, in numbers. Read without any code of Laris, so that a fault there does not hide itself.
-struct ReplyFacts: Equatable, CustomStringConvertible {
-  var outcome: UInt64 = 0
-  var code: UInt64 = 0
+package struct ReplyFacts: Equatable, CustomStringConvertible {
+  package private(set) var outcome: UInt64 = 0
+  package private(set) var code: UInt64 = 0
   /// Field of the result; 0: none.
-  var result: UInt64 = 0
-  /// Of the result: an id's halves, then its numbers by field, 1 to 22.
-  var high: UInt64 = 0
-  var low: UInt64 = 0
-  var values = [UInt64](repeating: 0, count: 23)
+  package private(set) var result: UInt64 = 0
+  /// Of the result: an id's halves, then its numbers by field, 1 to 22; zeros at the end are left out.
+  package var high: UInt64 = 0
+  package var low: UInt64 = 0
+  private var values: [UInt64] = []
 
-  var isFinal: Bool { outcome == 1 || outcome == 2 }
+  package var isFinal: Bool { outcome == 1 || outcome == 2 }
+
+  /// The result's number in this field.
+  package subscript(field: Int) -> UInt64 {
+    get { field < values.count ? values[field] : 0 }
+    set {
+      guard newValue != self[field] else { return }
+      while values.count <= field { values.append(0) }
+      values[field] = newValue
+      while values.last == 0 { values.removeLast() }
+    }
+  }
+
+  /// Of a reply: the request that it answers.
+  package static func request(in bytes: UnsafeRawBufferPointer) -> (high: UInt64, low: UInt64)? {
+    guard let id = field(1, of: bytes), id.count == 16 else { return nil }
+    return (bigEndian(id, 0), bigEndian(id, 8))
+  }
+
   /// Of a reply that tells of another request: which, and what that was answered.
   static func told(in bytes: UnsafeRawBufferPointer) -> (high: UInt64, low: UInt64, facts: ReplyFacts)? {
     guard let resolved = field(14, of: bytes), let inner = field(1, of: resolved),
-      let id = field(1, of: inner), id.count == 16, let facts = ReplyFacts(inner)
+      let id = request(in: inner), let facts = ReplyFacts(inner)
     else { return nil }
-    return (bigEndian(id, 0), bigEndian(id, 8), facts)
+    return (id.high, id.low, facts)
   }
 
   /// The last field of that number, which has a length.
@@ -35,28 +53,28 @@ struct ReplyFacts: Equatable, CustomStringConvertible {
     return found
   }
 
-  var description: String {
+  package var description: String {
     "outcome \(outcome) code \(code) result \(result) id \(String(high, radix: 16)):\(String(low, radix: 16)) "
       + values.enumerated().filter { $0.element != 0 }.map { "\($0.offset)=\(Int64(bitPattern: $0.element))" }
       .joined(separator: " ")
   }
 
-  static func no(_ code: UInt64) -> ReplyFacts {
+  package static func no(_ code: UInt64) -> ReplyFacts {
     var facts = ReplyFacts()
     (facts.outcome, facts.code) = (2, code)
     return facts
   }
 
-  static func done(_ result: UInt64) -> ReplyFacts {
+  package static func done(_ result: UInt64) -> ReplyFacts {
     var facts = ReplyFacts()
     (facts.outcome, facts.result) = (1, result)
     return facts
   }
 
-  init() {}
+  package init() {}
 
   /// nil: this is no reply.
-  init?(_ bytes: UnsafeRawBufferPointer) {
+  package init?(_ bytes: UnsafeRawBufferPointer) {
     var at = 0
     func varint() -> UInt64? { Self.varint(bytes, &at) }
     while at < bytes.count {
@@ -87,7 +105,7 @@ struct ReplyFacts: Equatable, CustomStringConvertible {
       let field = Int(tag >> 3)
       if tag & 7 == 0 {
         guard let value = Self.varint(bytes, &at) else { return false }
-        if field < values.count { values[field] = value }
+        if field < 23 { self[field] = value }
       } else {
         guard let length = Self.varint(bytes, &at), Int(length) <= bytes.count - at else { return false }
         if field == 1, length == 16 {

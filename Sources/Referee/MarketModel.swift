@@ -2,46 +2,51 @@ import Marketplace
 
 /// The rules of the marketplace once more, as dumb as they can be written, for the referee: dictionaries,
 /// no rows, no slots, nothing of the books but the words of commands.
-struct MarketModel {
-  struct Goods: Equatable {
-    var price: Int64 = 0
-    var onHand: Int64 = 0
-    var reserved: Int64 = 0
-    var consumed: Int64 = 0
-    var given: Int64 = 0
+package struct MarketModel {
+  package struct Goods: Equatable {
+    package var price: Int64 = 0
+    package var onHand: Int64 = 0
+    package var reserved: Int64 = 0
+    package var consumed: Int64 = 0
+    package var given: Int64 = 0
+    package init() {}
   }
 
-  struct Sale: Equatable {
+  package struct Sale: Equatable {
     var shop: UInt64
     var buyer: UInt64
-    var state: UInt64
+    package var state: UInt64
     var lines: [OrderLine]
     var goods: Int64
     var total: Int64
     var expiresAt: Int64
-    var received: Int64 = 0
-    var held: Int64 = 0
-    var refunded: Int64 = 0
+    package var received: Int64 = 0
+    package var held: Int64 = 0
+    package var refunded: Int64 = 0
   }
 
-  struct GoodsKey: Hashable {
+  package struct GoodsKey: Hashable {
     var shop: UInt64
     var sku: UInt64
+    package init(shop: UInt64, sku: UInt64) {
+      self.shop = shop
+      self.sku = sku
+    }
   }
 
   let partition: UInt16
   let reserve: Int64
   let feeBasisPoints: Int64
-  var shops: Set<UInt64> = []
-  var goods: [GoodsKey: Goods] = [:]
+  package private(set) var shops: Set<UInt64> = []
+  package private(set) var goods: [GoodsKey: Goods] = [:]
   /// By the sequence number that placed them.
-  var sales: [UInt64: (id: OrderID, sale: Sale)] = [:]
-  var payments: [String: (order: OrderID, amount: Int64, answer: ReplyFacts)] = [:]
-  var money: [AccountKey: Int64] = [:]
+  package private(set) var sales: [UInt64: (id: OrderID, sale: Sale)] = [:]
+  package private(set) var payments: [String: (order: OrderID, amount: Int64, answer: ReplyFacts)] = [:]
+  package private(set) var money: [AccountKey: Int64] = [:]
   private var blockFirst: UInt64 = .max
   /// What the last command changed, for the history of keys.
-  var touchedGoods: [GoodsKey] = []
-  var touchedSales: [UInt64] = []
+  private(set) var touchedGoods: [GoodsKey] = []
+  private(set) var touchedSales: [UInt64] = []
 
   init(partition: UInt16, reserve: Int64, feeBasisPoints: Int64) {
     self.partition = partition
@@ -66,11 +71,11 @@ struct MarketModel {
 
   private func stock(_ row: Goods, _ shop: UInt64, _ sku: UInt64) -> ReplyFacts {
     var facts = ReplyFacts.done(12)
-    facts.values[1] = shop
-    facts.values[2] = sku
-    facts.values[3] = UInt64(bitPattern: row.price)
-    facts.values[4] = UInt64(bitPattern: row.onHand)
-    facts.values[5] = UInt64(bitPattern: row.reserved)
+    facts[1] = shop
+    facts[2] = sku
+    facts[3] = UInt64(bitPattern: row.price)
+    facts[4] = UInt64(bitPattern: row.onHand)
+    facts[5] = UInt64(bitPattern: row.reserved)
     return facts
   }
 
@@ -82,7 +87,7 @@ struct MarketModel {
       if shops.contains(it.shop) { return .no(9) }
       shops.insert(it.shop)
       var facts = ReplyFacts.done(13)
-      facts.values[1] = it.shop
+      facts[1] = it.shop
       return facts
     case .putSKU(let it):
       guard shops.contains(it.shop) else { return .no(2) }
@@ -132,10 +137,10 @@ struct MarketModel {
   {
     var facts = ReplyFacts.done(11)
     (facts.high, facts.low) = (id.high, id.low)
-    facts.values[2] = state
-    facts.values[3] = UInt64(bitPattern: refunded)
-    facts.values[4] = UInt64(bitPattern: released)
-    facts.values[5] = UInt64(bitPattern: fee)
+    facts[2] = state
+    facts[3] = UInt64(bitPattern: refunded)
+    facts[4] = UInt64(bitPattern: released)
+    facts[5] = UInt64(bitPattern: fee)
     return facts
   }
 
@@ -181,8 +186,8 @@ struct MarketModel {
     touchedSales.append(sn)
     var facts = ReplyFacts.done(9)
     (facts.high, facts.low) = (id.high, id.low)
-    facts.values[2] = UInt64(bitPattern: total)
-    facts.values[3] = UInt64(bitPattern: expires)
+    facts[2] = UInt64(bitPattern: total)
+    facts[3] = UInt64(bitPattern: expires)
     return facts
   }
 
@@ -209,11 +214,11 @@ struct MarketModel {
     touchedSales.append(key)
     var facts = ReplyFacts.done(10)
     (facts.high, facts.low) = (it.order.high, it.order.low)
-    facts.values[2] = kind
-    facts.values[3] = UInt64(bitPattern: held)
-    facts.values[4] = UInt64(bitPattern: refunded)
-    facts.values[5] = UInt64(bitPattern: missing - held)
-    facts.values[6] = sale.state
+    facts[2] = kind
+    facts[3] = UInt64(bitPattern: held)
+    facts[4] = UInt64(bitPattern: refunded)
+    facts[5] = UInt64(bitPattern: missing - held)
+    facts[6] = sale.state
     payments[name] = (it.order, it.amount, facts)
     return facts
   }
