@@ -32,7 +32,7 @@ TAKEOVER = 0.5
 INTERRUPTION = 1
 # Seconds for which a dispatcher's word in etcd lasts.
 DISPATCHER_LEASE = 5
-MIX = "place=70,settle=15,ship=5,deliver=3,complete=3,cancel=2,adjust=1,get-order=1"
+MIX = "place=66,settle=15,ship=5,deliver=3,complete=3,cancel=2,adjust=2,get-order=2,get-sku=2"
 
 
 class Violation(Exception):
@@ -163,7 +163,9 @@ class World:
                     "--etcd", self.endpoints, "--etcd-plaintext"]
         words = [self.bin / "laris", "worker", "run", "--data", node.data, "--node", node,
                  "--replication-listen", f"tcp://{node.address}:{REPLICATION}",
-                 "--disk-reserve", 32]
+                 "--disk-reserve", 32,
+                 # The judge reads logs from the first entry on.
+                 "--log-keep-seconds", 1_000_000, "--log-keep-mib", 1_000_000]
         for dispatcher in self.dispatchers:
             words += ["--dispatcher", f"tcp://{dispatcher.address}:{WORKERS}"]
         if self.options.one_machine:
@@ -493,13 +495,18 @@ def set_aside(worker, folder, where):
     kept = list(folder.parent.glob(folder.name + "*damaged*"))
     check(kept, f"{where}: the damage was not noticed: {sorted(path.name for path in folder.parent.iterdir())}")
     for path in kept:
-        run("rm", "-rf", path)
+        put_away(path)
+
+
+def put_away(folder):
+    """Under a name that no worker looks for, so that the judge has its log."""
+    folder.rename(folder.with_name(f"{folder.name[:4]}.away-{time.monotonic_ns()}"))
 
 
 def delete_folder(world, draw):
     world.expected_alarms.add("")
     worker, partition, folder, how = stopped_secondary(world, draw)
-    run("rm", "-rf", folder)
+    put_away(folder)
     worker.start()
     world.afterwards.append(lambda: check(folder.is_dir(), f"{worker} has no partition {partition} again"))
     return f"{how} {worker}, its partition {partition} deleted"
@@ -849,6 +856,37 @@ def audit_rejects(world, histories):
             raise Violation(f"the audit took a history with {what} wrongly:\n{done.stdout}{done.stderr}")
 
 
+def judge(world, histories):
+    """The simulation's referee, on the logs of all workers."""
+    words = [word for path in histories for word in ("--history", path)]
+    words += [word for worker in world.workers for word in ("--log", worker.data)]
+    return run(world.bin / "laris-loadtest", "judge", "--complete", *words, check=False, timeout=900)
+
+
+def judge_rejects(world, histories):
+    """The judge must say no to an order that was told as not executed, and to one under another request's id."""
+    path = histories[-1]
+    all_records = records(path)
+    place = next(i for i, r in enumerate(all_records) if r.command == 1 and r.outcome == 1 and not r.flags & 3)
+    denied, moved = bytearray(all_records[place].raw), bytearray(all_records[place].raw)
+    denied[1] = 3
+    moved[39] ^= 1
+    for what, changed, clean in [("untouched", None, True), ("one order denied", denied, False),
+                                 ("one order of another request", moved, False)]:
+        written = world.folder / f"judged-{what.replace(' ', '-')}.history.lz4"
+        raws = [r.raw for r in all_records]
+        if changed is not None:
+            raws[place] = bytes(changed)
+        write_history(path, written, raws)
+        written.with_name(written.name + ".replies").write_bytes(
+            path.with_name(path.name + ".replies").read_bytes())
+        done = judge(world, histories[:-1] + [written])
+        last = (done.stdout.strip().splitlines() or [""])[-1]
+        print(f"  a history written by hand, {what}: exit {done.returncode}: {last} {done.stderr.strip()}")
+        check(done.returncode == (0 if clean else 1), f"the judge took a history with {what} wrongly:\n"
+              f"{done.stdout}{done.stderr}")
+
+
 def audit(world, histories):
     words = [word for path in histories for word in ("--history", path)]
     return world.laris("audit", "--timeout", 300, *words, check=False, timeout=900)
@@ -908,7 +946,7 @@ def conduct(world):
         words = world.load.command(
             world.bin / "laris-loadtest", "run", "--dispatcher", world.services, "--rate", options.rate,
             "--seconds", options.load_seconds, "--shops", 300, "--mix", MIX, "--retry", "--silence", 1,
-            "--budget", 90, "--seed", options.seed * 1000 + number, "--history", history)
+            "--budget", 90, "--seed", options.seed * 1000 + number, "--history", history, "--replies")
         with open(world.folder / f"load-{number}.log", "w") as log:
             load = subprocess.Popen(words + (["--skip-setup"] if number > 1 else []), stdin=subprocess.DEVNULL,
                                     stdout=log, stderr=log)
@@ -961,6 +999,11 @@ def conduct(world):
             raise Violation(f"{node}: exit {code} after SIGTERM:\n  " + "\n  ".join(node.said()[-12:]))
     print("replicas:", flush=True)
     compare_replicas(world)
+    done = judge(world, histories)
+    print("judge:    " + "; ".join(done.stdout.strip().splitlines()[-2:]))
+    if done.returncode != 0:
+        raise Violation(f"the judge: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    judge_rejects(world, histories)
     print(f"holds: {options.rounds} rounds ({', '.join(f'{n} {name}' for name, n in sorted(drawn.items()))}); "
           f"slowest to be healthy {slowest:.1f} s, longest gap {longest} ms")
 
