@@ -225,18 +225,18 @@ package final class Simulation {
   }
 
   private func endChaos() {
-    if referee.commands < Self.commandsMin, now < Self.chaosMax {
+    if referee.commands + reads < Self.commandsMin, now < Self.chaosMax {
       chaosEnds += 1_000_000
       // Where nothing ever works, nothing is shown.
-      mix.pace *= 2
+      mix.pace = min(mix.pace * 2, Self.chaosMax)
     } else {
       mend()
     }
   }
 
-  /// Commands that chaos lasts for, if they come within so many microseconds.
+  /// Commands and reads that chaos lasts for, if they come within so many microseconds.
   private static let commandsMin: UInt64 = 2_000
-  private static let chaosMax: Int64 = 40_000_000
+  private static let chaosMax: Int64 = 300_000_000
 
   func note(_ line: () -> String) {
     guard let say else { return }

@@ -5,7 +5,7 @@ import Replication
 package struct Tally: Codable, Sendable {
   package var seeds: UInt64 = 0
   package var commands: UInt64 = 0
-  /// Of the seed that had the fewest.
+  /// Commands and reads of the seed that had the fewest.
   package var commandsLeast: UInt64?
   package var reads: UInt64 = 0
   package var events: UInt64 = 0
@@ -27,7 +27,7 @@ package struct Tally: Codable, Sendable {
   package mutating func add(_ result: Simulation.Result) {
     seeds += 1
     commands += result.commands
-    commandsLeast = min(commandsLeast ?? .max, result.commands)
+    commandsLeast = min(commandsLeast ?? .max, result.commands + result.reads)
     reads += result.reads
     events += result.events
     epochs += result.epochs
@@ -61,5 +61,6 @@ package struct Tally: Codable, Sendable {
       + Fault.allCases.filter { faults[$0.rawValue] == 0 }.map { "fault \($0)" }
       + Branch.allCases.filter { branches[$0.rawValue] == 0 && !Self.forbidden.contains($0) }
       .map { "branch \($0)" }
+      + ((commandsLeast ?? 0) < 2_000 ? ["2,000 commands and reads in each seed"] : [])
   }
 }

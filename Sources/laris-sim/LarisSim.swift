@@ -116,7 +116,7 @@ struct LarisSim: ParsableCommand {
     let tally = state.tally
     for line in tally.lines { print(line) }
     print(
-      "\(tally.seeds) seeds, \(tally.commands) commands (at least \(tally.commandsLeast ?? 0) each), \(tally.reads) reads, \(tally.epochs) epochs, \(tally.events) events; this time \((seconds * 10).rounded() / 10) s"
+      "\(tally.seeds) seeds, \(tally.commands) commands, \(tally.reads) reads (in each seed at least \(tally.commandsLeast ?? 0)), \(tally.epochs) epochs, \(tally.events) events; this time \((seconds * 10).rounded() / 10) s"
     )
     if state.next <= range.upperBound { print("to go on from seed \(state.next), run it again") }
     let missing = tally.seeds >= 1_000 ? tally.missing : []
