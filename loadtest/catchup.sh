@@ -3,8 +3,9 @@
 # two partitions on both; the second is stopped for --away seconds (300), and wakes; then its folder is deleted
 # and its process killed. It holds when both times
 #
-#   - it becomes a member of every group again by itself, within --within seconds (300),
-#   - the rate stays what is offered: every second that is not the one of the loss has at least 95 % of it,
+#   - it becomes a member of every group again by itself, within --within seconds (900),
+#   - the rate stays what is offered: all of it in the mean, and at least 85 % in every second that is not the one
+#     of the loss (what waits for a tenth of a second at its end is counted in the next one),
 #   - p99 of a second, in the median while it catches up, is at most twice what it was with all members there,
 #   - the books balance, and replicas are equal.
 #
@@ -16,7 +17,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=loadtest/cluster.sh
 source loadtest/cluster.sh
 
-away=300 within=300 rate=''
+away=300 within=900 rate=''
 while [[ ${1:-} == --away || ${1:-} == --within || ${1:-} == --rate ]]; do
   declare "${1#--}=$2"
   shift 2
@@ -87,9 +88,11 @@ def p99(first, last):
     return statistics.median(float(rows[s]["p99_ms"]) for s in range(first, last) if s in rows and rows[s]["p99_ms"])
 def least(first, last):
     return min(int(rows[s]["done"]) for s in range(first, last) if s in rows)
+def mean(first, last):
+    return statistics.mean(int(rows[s]["done"]) for s in range(first, last) if s in rows)
 def short(first, last):
     late = [f"{s - first} s: {int(rows[s]['done']):,}" for s in range(first, last)
-            if s in rows and int(rows[s]["done"]) < 0.95 * rate]
+            if s in rows and int(rows[s]["done"]) < 0.85 * rate]
     return "" if not late else f" (after {', '.join(late)})"
 print(", ".join(f"{sum(int(row[key]) for row in rows.values()):,} {key}" for key in ("done", "not_executed", "unknown")))
 usual = p99(5, mark["stopped"])
@@ -104,8 +107,9 @@ for what, lost, back, end in [
     present = p99(first, last)
     checks += [
         (f"{what}: back after {mark[back] - mark[lost]} s", True),
+        (f"{what}: {100 * mean(first, last) / rate:.1f} % of the rate in the mean", mean(first, last) >= 0.99 * rate),
         (f"{what}: at least {100 * least(first, last) / rate:.1f} % of the rate in any second{short(first, last)}",
-         least(first, last) >= 0.95 * rate),
+         least(first, last) >= 0.85 * rate),
         (f"{what}: p99 of a second {present:.1f} ms, {usual:.1f} with all members there", present <= 2 * usual)]
 for text, holds in checks:
     print(("holds: " if holds else "FAILS: ") + text)

@@ -4,7 +4,7 @@ import Cluster
 ///
 /// Bounded: beyond ``blocksMax`` the oldest go, and who needs them takes a snapshot.
 package struct BlockIndex: Sendable {
-  package static let blocksMax = 1 << 16
+  package static let blocksMax = 1 << 20
   /// Marks that one message names.
   static let marksMax = 48
   private static let denseMarks = 24

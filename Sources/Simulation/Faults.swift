@@ -52,6 +52,18 @@ struct FaultMix {
   /// Microseconds between two big faults, about.
   var pace: Int64 = 300_000
 
+  /// What happens at every message, sync and question, happens half as often.
+  mutating func ease() {
+    lost /= 2
+    repeated /= 2
+    delayed /= 2
+    syncErrors /= 2
+    slowSync /= 2
+    stuckThreads /= 2
+    manager /= 2
+    breaks /= 2
+  }
+
   private mutating func calmDown() {
     let drifts = drifts
     let hasDesks = hasDesks

@@ -229,6 +229,7 @@ package final class Simulation {
       chaosEnds += 1_000_000
       // Where nothing ever works, nothing is shown.
       mix.pace = min(mix.pace * 2, Self.chaosMax)
+      if now > Self.chaosEases { mix.ease() }
     } else {
       mend()
     }
@@ -236,6 +237,7 @@ package final class Simulation {
 
   /// Commands and reads that chaos lasts for, if they come within so many microseconds.
   private static let commandsMin: UInt64 = 2_000
+  private static let chaosEases: Int64 = 30_000_000
   private static let chaosMax: Int64 = 300_000_000
 
   func note(_ line: () -> String) {
