@@ -110,6 +110,11 @@ package final class EmbeddedStore: ConfigurationManager {
         guard revision != nil || view.groups.count == cluster.partitions else {
           throw Self.damaged(database.path, "a group's revision is out of range")
         }
+        // Pages that point at each other show one group again and again.
+        for (one, next) in zip(view.groups, view.groups.dropFirst()) where one.partition >= next.partition {
+          throw Self.damaged(
+            database.path, "group \(next.partition.rawValue) comes after group \(one.partition.rawValue)")
+        }
       }
       return view
     }

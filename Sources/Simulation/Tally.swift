@@ -61,6 +61,6 @@ package struct Tally: Codable, Sendable {
       + Fault.allCases.filter { faults[$0.rawValue] == 0 }.map { "fault \($0)" }
       + Branch.allCases.filter { branches[$0.rawValue] == 0 && !Self.forbidden.contains($0) }
       .map { "branch \($0)" }
-      + ((commandsLeast ?? 0) < 2_000 ? ["2,000 commands and reads in each seed"] : [])
+      + ((commandsLeast ?? .max) < 2_000 ? ["2,000 commands and reads in each seed"] : [])
   }
 }
