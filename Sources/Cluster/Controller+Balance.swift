@@ -31,11 +31,13 @@ extension Controller {
   /// The switchover that evens out most: from a worker that leads at least two partitions more than the one that
   /// takes over, so that no step is ever taken back. One at a time, of a group that has all the replicas
   /// that there can be, in sync, and has been so for a while. What is drained or moves has plans of its own.
+  /// While somebody joins, nothing: a worker that copies gigabytes follows its other groups late, and a switchover
+  /// waits for all that is late.
   func balance(
     _ groups: [GroupRecord], _ moves: [PartitionID: Move], _ crew: Crew, now: Int64
   ) -> (group: GroupRecord, wish: Wish)? {
     guard let wanted = terms.restMilliseconds, rest.sinceBalancing(now: now) >= Self.paceMilliseconds,
-      !groups.contains(where: \.isSwitchingOver)
+      !groups.contains(where: \.isUnderWay)
     else { return nil }
     var best: (gain: Int, group: GroupRecord, target: String)?
     for group in groups {
@@ -71,5 +73,10 @@ extension Controller {
 }
 
 extension GroupRecord {
-  fileprivate var isSwitchingOver: Bool { if case .switchover? = proposal { true } else { false } }
+  fileprivate var isUnderWay: Bool {
+    switch proposal {
+    case .switchover, .join: true
+    case .remove, nil: false
+    }
+  }
 }

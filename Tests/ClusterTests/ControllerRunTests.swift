@@ -100,7 +100,7 @@ struct ControllerRunTests {
       return steps.count
     }
 
-    /// Gently: no other switchover is under way, nothing is wrong with the group, and it evens something out.
+    /// Gently: no other switchover is under way, nobody joins, nothing is wrong with the group, and it evens something out.
     private mutating func checkBalancing(_ step: Controller.Step, _ group: GroupRecord, _ seed: UInt64) {
       count("rebalanced")
       guard case .ask(_, .switchover(let target)?, _, _) = step else {
@@ -112,8 +112,10 @@ struct ControllerRunTests {
       #expect(alive.isSuperset(of: group.members), "seed \(seed): \(group)")
       #expect(!workers[target]!.isDraining && group.proposal == nil, "seed \(seed): \(group)")
       let others = groups.filter { other in
-        if case .switchover? = other.proposal { return other.partition != group.partition }
-        return false
+        switch other.proposal {
+        case .switchover, .join: return other.partition != group.partition
+        case .remove, nil: return false
+        }
       }
       #expect(others.isEmpty, "seed \(seed): \(others)")
     }

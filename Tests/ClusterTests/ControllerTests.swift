@@ -311,7 +311,7 @@ struct ControllerTests {
   @Test(arguments: [
     "a member does not follow", "a worker is away", "a worker is drained", "the disk is full",
     "it is switched off",
-    "it moves", "a replica is missing",
+    "it moves", "a replica is missing", "another one gets a replica",
   ])
   func `what is not at peace is not rebalanced`(_ what: String) {
     var (groups, workers) = Self.piledUp(3) { workers in
@@ -326,6 +326,10 @@ struct ControllerTests {
     }
     if what == "a replica is missing" {
       for place in groups.indices { groups[place].secondaries.removeLast() }
+    }
+    if what == "another one gets a replica" {
+      groups.append(Self.group(3, epoch: 4, on: "w1", 1, with: ["w0"], isOpened: true))
+      groups[3].proposal = .join("w2")
     }
     let moves =
       what == "it moves" ? groups.map { Move(partition: $0.partition, source: "w2", target: "w9") } : []
