@@ -266,8 +266,11 @@ final class StoreThread: Sendable {
         number: question.number, partition: question.partition, outcome: outcome)
       report(.answered(answer, to: connection, present))
     case .operators(let wanted, let ticket):
-      report(.operators(carryOut(wanted, work), ticket: ticket))
+      let outcome = carryOut(wanted, work)
+      // Whoever asks here after the answer sees what was done.
       work.lookAt = 0
+      keepUp(work)
+      report(.operators(outcome, ticket: ticket))
     case .end(let move):
       _ =
         work.isAway

@@ -116,14 +116,9 @@ struct PartitionCommand: ParsableCommand {
       request.restartGroup.acceptLoss = acceptLoss != nil
       let cost = try cluster.ask(request, by: client).message
       if !cost.isEmpty { Terminal.print(cost) }
-      let began = Clock.steadyMilliseconds()
       try waiting.wait("partition \(partition): restart from \(node)", cluster, client) { status in
         guard let row = status.partition(partition) else { return .over("there is no such partition") }
-        guard row.primary == node else {
-          // A dispatcher sees what another one was told a moment later.
-          return Clock.steadyMilliseconds() - began > 5_000
-            ? .over("\(row.primary) is the primary") : .percent(0, "")
-        }
+        guard row.primary == node else { return .over("\(row.primary) is the primary") }
         return row.active ? .done : .percent(50, row.note.isEmpty ? "it begins to serve" : row.note)
       }
     }
@@ -174,13 +169,15 @@ struct PartitionCommand: ParsableCommand {
       let (source, target) = undo ? (to, from) : (from, to)
       try waiting.wait("partition \(partition) from \(source) to \(target)", cluster, client) { status in
         guard let row = status.partition(partition) else { return .over("there is no such partition") }
-        if row.hasMove, row.move.from == source, row.move.to == target {
-          return .percent(Int(row.move.percent), row.move.percent == 100 ? "" : row.asked)
+        if row.hasMove {
+          if row.move.from == source, row.move.to == target {
+            return .percent(Int(row.move.percent), row.move.percent == 100 ? "" : row.asked)
+          }
+          if row.move.from == target, row.move.to == source { return .over("somebody took it back") }
         }
         let members = row.members.filter { $0.role != "learner" }.map(\.node)
         if members.contains(target), !members.contains(source) { return .done }
-        // A dispatcher sees what another one was told a moment later.
-        return row.hasMove ? .over("somebody took it back") : .percent(0, "")
+        return .over("it is not planned any more")
       }
     }
   }
@@ -197,7 +194,7 @@ struct WaitOptions: ParsableArguments {
   enum Progress {
     case done
     case percent(Int, String)
-    /// It won't be done, for this reason.
+    /// As it looks it won't be done, for this reason.
     case over(String)
   }
 
@@ -207,6 +204,9 @@ struct WaitOptions: ParsableArguments {
     }
   }
 
+  /// A dispatcher sees a moment later what another one was told: only what looks over for so long is.
+  private static let overMilliseconds: Int64 = 5_000
+
   /// Looks ten times a second, and says how far it is.
   func wait(
     _ what: String, _ cluster: ClusterOptions, _ client: LarisClient,
@@ -214,20 +214,27 @@ struct WaitOptions: ParsableArguments {
   ) throws {
     if noWait { return Terminal.print("\(what): asked for") }
     let until = Clock.steadyMilliseconds() + Int64(wait * 1_000)
+    var overAt: Int64?
     var said = ""
     while true {
-      switch try look(try cluster.status(by: client)) {
+      let progress = try look(try cluster.status(by: client))
+      let now = Clock.steadyMilliseconds()
+      switch progress {
       case .done:
         say("\(what): done", isLast: true)
         return
       case .over(let why):
-        say("", isLast: true)
-        throw NodeError(.no, "\(what): \(why)")
+        overAt = overAt ?? now + Self.overMilliseconds
+        guard now < overAt! else {
+          say("", isLast: true)
+          throw NodeError(.no, "\(what): \(why)")
+        }
       case .percent(let percent, let doing):
+        overAt = nil
         let line = "\(what): \(percent) %\(doing.isEmpty ? "" : ", \(doing)")"
         if line != said { say(line, isLast: false) }
         said = line
-        guard Clock.steadyMilliseconds() < until else {
+        guard now < until else {
           say("", isLast: true)
           throw NodeError(.no, "\(line) after \(Int(wait)) s; it goes on, laris partition list shows how far")
         }

@@ -77,7 +77,6 @@ struct WorkerCommands: ParsableCommand {
       request.drainWorker.undo = undo
       try cluster.ask(request, by: client)
       if undo { return Terminal.print("\(node) takes replicas again") }
-      let began = Clock.steadyMilliseconds()
       var first: Int?
       try waiting.wait("worker \(node)", cluster, client) { status in
         let left = status.partitions.filter { partition in
@@ -86,8 +85,7 @@ struct WorkerCommands: ParsableCommand {
         first = first ?? left.count
         if left.isEmpty { return .done }
         let isDrained = status.workers.first { $0.node == node }?.draining ?? true
-        // A dispatcher sees what another one was told a moment later.
-        if !isDrained, Clock.steadyMilliseconds() - began > 5_000 { return .over("somebody took it back") }
+        guard isDrained else { return .over("somebody took it back") }
         let names = left.map { "\($0.partition)" }.joined(separator: " ")
         return .percent((first! - left.count) * 100 / max(1, first!), "it has partitions \(names)")
       }
