@@ -165,7 +165,7 @@ let package = Package(
     .testTarget(
       name: "WireTests",
       dependencies: [
-        "TestSupport",
+        "TestMarketplace", "TestSupport",
         "Bytes", "Cluster", "LarisProtocol", "Marketplace", "Wire",
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
@@ -201,7 +201,9 @@ let package = Package(
       dependencies: ["TestSupport", "Cluster", "ConfigurationManager", "Curl", "SQLite"]),
     .testTarget(
       name: "RunHistoryTests",
-      dependencies: ["TestSupport", "Bytes", "Cluster", "Marketplace", "RunHistory", "Wire"]),
+      dependencies: [
+        "TestMarketplace", "TestSupport", "Bytes", "Cluster", "Marketplace", "RunHistory", "Wire",
+      ]),
     .testTarget(
       name: "LoadTestTests",
       dependencies: ["TestSupport", "Bytes", "Cluster", "LoadTest", "Marketplace", "RunHistory", "Wire"]),
@@ -227,12 +229,14 @@ let package = Package(
       ]),
     .testTarget(
       name: "RefereeTests",
-      dependencies: ["TestSupport", "Bytes", "Cluster", "Marketplace", "Referee", "Wire"]),
+      dependencies: [
+        "TestMarketplace", "TestSupport", "Bytes", "Cluster", "Marketplace", "Referee", "Wire",
+      ]),
     .testTarget(
       name: "JudgeTests",
       dependencies: [
-        "TestSupport", "Bytes", "Cluster", "Judge", "Marketplace", "Referee", "ReplicationLog", "RunHistory",
-        "Wire",
+        "TestMarketplace", "TestSupport", "Bytes", "Cluster", "Judge", "Marketplace", "Referee",
+        "ReplicationLog", "RunHistory", "Wire",
       ]),
     .testTarget(name: "SimulationTests", dependencies: ["Simulation", "laris-sim"]),
     .testTarget(name: "ArchitectureTests"),

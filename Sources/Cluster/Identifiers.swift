@@ -6,6 +6,12 @@ package struct PartitionID: Hashable, Comparable, Sendable, CustomStringConverti
   package init(_ rawValue: UInt16) { self.rawValue = rawValue }
   package static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
   package var description: String { "p\(rawValue)" }
+
+  /// Four digits, so that folders sort.
+  package var folderName: String {
+    let digits = String(rawValue)
+    return String(repeating: "0", count: max(0, 4 - digits.count)) + digits
+  }
 }
 
 /// A configuration of a group. Grows with every change of its members; 0 is before the first.

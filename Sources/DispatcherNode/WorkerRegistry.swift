@@ -419,7 +419,7 @@ final class WorkerRegistry {
       for worker in workers.values.sorted(by: { $0.beacon.node < $1.beacon.node })
       where isAlive(worker, now: now) {
         guard let beacon = worker.beacon.partitions.first(where: { $0.partition == row.partition }),
-          beacon.digestsDiffered > 0
+          beacon.halted
         else { continue }
         row.note += "\(row.note.isEmpty ? "" : "; ")\(worker.beacon.node): \(beacon.note)"
       }

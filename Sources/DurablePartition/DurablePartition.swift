@@ -59,7 +59,7 @@ package struct DurablePartition: ~Copyable {
     package var epochPath: String { directory + "/epoch" }
     /// A file that says that what is here must not be relied on (rule 9); gone once a snapshot is installed.
     package var uncleanPath: String { directory + "/unclean" }
-    /// A file that says that the rows here were found not to be the primary's (rule 15).
+    /// A file that says that what is here was found not to be the group's (rules 3, 10 and 15).
     package var divergedPath: String { directory + "/diverged" }
     package var clusterHash: UInt64 { XXH64.hash(cluster) }
     var logIdentity: ReplicationLog.Identity { .init(cluster: clusterHash, partition: partition) }
@@ -89,9 +89,6 @@ package struct DurablePartition: ~Copyable {
   private var freezeAt: SequenceNumber?
   /// The core holds what may never have happened: ``rebuild()`` must come before anything else.
   package private(set) var needsRebuild = false
-  /// Rule 10: what is here was committed, and contradicts the group. It must be set aside before a snapshot
-  /// comes: another start does that.
-  package private(set) var isQuarantined = false
   /// Bytes of the log when the last checkpoint was written, and when the next was frozen.
   private var bytesAtCheckpoint: UInt64
   private var bytesAtFreeze: UInt64
@@ -136,8 +133,6 @@ package struct DurablePartition: ~Copyable {
     var committed = state.applied
     var time = state.time
 
-    // What the log must not take for damage.
-    var unknownRules: PartitionCore.ReplayError?
     let log: ReplicationLog
     do {
       log = try ReplicationLog(
@@ -151,16 +146,14 @@ package struct DurablePartition: ~Copyable {
         }
       ) { block, entries in
         pending.append(PendingBlock(head: BlockHead(block), entries: Array(entries)))
-        do {
-          try Self.replay(
-            &pending, through: committed, setup, into: &core, reader, checkpoints: &writer,
-            through: &checkpointed)
-        } catch let error as PartitionCore.ReplayError {
-          if case .rulesUnknown = error { unknownRules = error }
-          throw error
-        }
+        try Self.replay(
+          &pending, through: committed, setup, into: &core, reader, checkpoints: &writer,
+          through: &checkpointed)
       }
-    } catch { throw unknownRules ?? error }
+    } catch LogError.replay(_, _, PartitionCore.ReplayError.rulesUnknown(let sn, let asked, let known)) {
+      // No damage.
+      throw PartitionCore.ReplayError.rulesUnknown(sn, asked: asked, known: known)
+    }
     committed = max(committed, log.committed)
     try Self.replay(
       &pending, through: committed, setup, into: &core, reader, checkpoints: &writer, through: &checkpointed)
@@ -348,8 +341,10 @@ package struct DurablePartition: ~Copyable {
       switch alarm {
       case .divergence(let sn): try noteDivergence("whose log is another one from entry \(sn) on")
       case .quarantined(let sn):
-        try noteDivergence("whose log is another one from entry \(sn) on")
-        isQuarantined = true
+        // It must be set aside before a snapshot comes: another start does that. Without the note, on a full
+        // disk too, it would only come here again.
+        try setup.files.replace(setup.divergedPath, with: "whose log is another one from entry \(sn) on")
+        throw OpeningError.quarantined(setup.partition)
       case .digest(let sn): try noteDivergence("whose rows are others at entry \(sn)")
       case .clockAhead, .foreignCluster, .configurationLost, .epochNotDurable: break
       }

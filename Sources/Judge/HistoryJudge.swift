@@ -107,17 +107,20 @@ package struct HistoryJudge {
           find("shop \(shop) is on partitions \(other) and \(place)")
         }
       }
-      for id in [Array(partition.answers.keys), Array(partition.sealed.keys)].joined() {
-        if let other = homes.updateValue(UInt16(place), forKey: id) {
-          find("request \(id) is in the logs of partitions \(other) and \(place)")
-        }
-      }
+      for id in partition.answers.keys { note(id, of: place) }
+      for id in partition.sealed.keys { note(id, of: place) }
     }
     let homes = kept.map { home(of: $0.record) }
     noteSendings(homes)
     judgeInTime(homes)
     for (index, it) in kept.enumerated() { judgeOutOfTime(it, homes[index]) }
     countUntold()
+  }
+
+  private mutating func note(_ id: RequestID, of partition: Int) {
+    if let other = homes.updateValue(UInt16(partition), forKey: id) {
+      find("request \(id) is in the logs of partitions \(other) and \(partition)")
+    }
   }
 
   /// The partition that a record is about; nil: nothing tells.

@@ -81,21 +81,25 @@ package final class DataFolder {
     return try LifeLock.take(lock, path + "/lock", incarnation)
   }
 
-  private var identityPath: String { path + "/laris.json" }
+  private static func identityPath(in folder: String) -> String { folder + "/laris.json" }
 
   /// nil: the folder is new.
-  package func identity() throws -> Identity? {
-    guard FileManager.default.fileExists(atPath: identityPath) else { return nil }
+  package func identity() throws -> Identity? { try Self.identity(in: path) }
+
+  /// Of a folder that another process may have; nil: it says nothing.
+  package static func identity(in folder: String) throws -> Identity? {
+    let path = identityPath(in: folder)
+    guard FileManager.default.fileExists(atPath: path) else { return nil }
     do {
-      return try JSONDecoder().decode(
-        Identity.self, from: Data(contentsOf: URL(fileURLWithPath: identityPath)))
+      return try JSONDecoder().decode(Identity.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
-      throw NodeError(.no, "\(identityPath) can't be read: \(error)")
+      throw NodeError(.no, "\(path) can't be read: \(error)")
     }
   }
 
   /// Notes what the folder is from now on.
   package func setIdentity(_ identity: Identity) throws {
+    let identityPath = Self.identityPath(in: path)
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
     do {

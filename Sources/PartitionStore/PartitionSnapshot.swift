@@ -11,11 +11,11 @@ package enum PartitionSnapshot {
   ///
   /// - Parameters:
   ///   - target: what is there goes.
-  ///   - pause: between pieces of about a megabyte.
+  ///   - pause: between pieces of about a megabyte. What it throws ends the copy.
   /// - Returns: the entry that it is of.
-  /// - Throws: `SQLiteError`, ``StoreError``, `FileError`; what is at `target` is of no use.
+  /// - Throws: `SQLiteError`, ``StoreError``, `FileError`, or as `pause`; what is at `target` is of no use.
   package static func make(
-    of source: String, at target: String, files: any FileSystem = SystemFiles(), pause: () -> Void = {}
+    of source: String, at target: String, files: any FileSystem = SystemFiles(), pause: () throws -> Void = {}
   ) throws -> SequenceNumber {
     if try files.exists(target) { try files.remove(target) }
     try copy(source, to: target, files, pause: pause)
@@ -23,7 +23,7 @@ package enum PartitionSnapshot {
   }
 
   private static func copy(
-    _ source: String, to target: String, _ files: any FileSystem, pause: () -> Void
+    _ source: String, to target: String, _ files: any FileSystem, pause: () throws -> Void
   ) throws {
     let copy = try Database(target, mode: .readWrite, vfs: files.sqliteVFS)
     // Nobody relies on it before all of it is elsewhere, and checked and synced there.
@@ -34,7 +34,7 @@ package enum PartitionSnapshot {
     try database.copy(into: copy, pages: piecePages) {
       try file.writeOut(from: written)
       written = try file.size()
-      pause()
+      try pause()
     }
     // The pages say that there is a WAL, as the original's do.
     try copy.execute("PRAGMA journal_mode=DELETE")

@@ -22,6 +22,8 @@ package struct StoreState: Equatable, Sendable {
 /// is the truth; the file survives a power loss, at some earlier commit.
 package struct PartitionWriter: ~Copyable {
   private let database: Database
+  private let walPath: String
+  private let files: any FileSystem
   private let statements: Statements
   private let orders: OrderWriter
   private let pages: RequestPageWriter
@@ -37,7 +39,8 @@ package struct PartitionWriter: ~Copyable {
   ) throws {
     // A sync may have failed before: a checkpoint must not overwrite the file by pages that the WAL has in
     // memory only.
-    if try files.exists(path + "-wal") { try WAL.refresh(path + "-wal", files: files) }
+    let walPath = path + "-wal"
+    if try files.exists(walPath) { try WAL.refresh(walPath, files: files) }
     let database = try Database(path, mode: .readWrite, vfs: files.sqliteVFS)
     try database.execute(
       """
@@ -65,6 +68,8 @@ package struct PartitionWriter: ~Copyable {
     self.pages = pages
     self.reservations = reservations
     self.database = database
+    self.walPath = walPath
+    self.files = files
   }
 
   /// - Returns: whether all of it is in the file, durably. On a full disk it may go on as it is.
@@ -184,7 +189,13 @@ package struct PartitionWriter: ~Copyable {
         try statements.meta.run()
       }
     }
-    if try Self.moveWAL(of: database) { durable = checkpoint.applied }
+    if try Self.moveWAL(of: database) {
+      durable = checkpoint.applied
+    } else {
+      // While a reader keeps it from being moved it grows, and SQLite syncs it when it moves it: all at once,
+      // with everybody's syncs behind.
+      try WAL.sync(walPath, files: files)
+    }
   }
 
   /// Where the rows are, in the order of their keys: a row goes to the page of the one before it, or next to

@@ -3,15 +3,10 @@ import Marketplace
 /// Reads the command off a request's bytes, without any code of Laris, so that a fault there does not hide
 /// itself. Only what the model goes by: no names, no limits.
 package enum LoggedRequest {
-  private enum Value {
-    case number(UInt64)
-    case bytes(UnsafeRawBufferPointer)
-  }
-
   /// nil: this is no request for an effect.
   package static func command(_ bytes: UnsafeRawBufferPointer) -> Command? {
     var command: Command?
-    let isWhole = fields(bytes) { field, value in
+    let isWhole = Fields.read(bytes) { field, value in
       guard case .bytes(let inner) = value, let kind = readers[field] else { return true }
       command = kind(inner)
       return command != nil
@@ -26,30 +21,8 @@ package enum LoggedRequest {
     12: { registerShop($0) },
   ]
 
-  /// - Parameter body: gets every field, and says whether it can be.
-  /// - Returns: false: one can't, or the bytes are no message.
-  private static func fields(_ bytes: UnsafeRawBufferPointer, _ body: (UInt64, Value) -> Bool) -> Bool {
-    var at = 0
-    while at < bytes.count {
-      guard let tag = ReplyFacts.varint(bytes, &at), let number = ReplyFacts.varint(bytes, &at) else {
-        return false
-      }
-      switch tag & 7 {
-      case 0: guard body(tag >> 3, .number(number)) else { return false }
-      case 2:
-        guard number <= UInt64(bytes.count - at) else { return false }
-        let inner = UnsafeRawBufferPointer(rebasing: bytes[at..<at + Int(number)])
-        at += Int(number)
-        guard body(tag >> 3, .bytes(inner)) else { return false }
-      default: return false
-      }
-    }
-    return true
-  }
-
   private static func id(_ bytes: UnsafeRawBufferPointer) -> OrderID? {
-    bytes.count == 16
-      ? OrderID(high: ReplyFacts.bigEndian(bytes, 0), low: ReplyFacts.bigEndian(bytes, 8)) : nil
+    Fields.id(bytes).map { OrderID(high: $0.high, low: $0.low) }
   }
 
   private static func text(_ bytes: UnsafeRawBufferPointer) -> String {
@@ -58,7 +31,7 @@ package enum LoggedRequest {
 
   private static func order(_ bytes: UnsafeRawBufferPointer) -> OrderID? {
     var order: OrderID?
-    let isWhole = fields(bytes) { field, value in
+    let isWhole = Fields.read(bytes) { field, value in
       if case (1, .bytes(let bytes)) = (field, value) { order = id(bytes) }
       return true
     }
@@ -67,7 +40,7 @@ package enum LoggedRequest {
 
   private static func registerShop(_ bytes: UnsafeRawBufferPointer) -> Command? {
     var it = Command.RegisterShop()
-    let isWhole = fields(bytes) { field, value in
+    let isWhole = Fields.read(bytes) { field, value in
       if case (1, .number(let number)) = (field, value) { it.shop = number }
       return true
     }
@@ -76,7 +49,7 @@ package enum LoggedRequest {
 
   private static func putSKU(_ bytes: UnsafeRawBufferPointer) -> Command? {
     var it = Command.PutSKU()
-    let isWhole = fields(bytes) { field, value in
+    let isWhole = Fields.read(bytes) { field, value in
       switch (field, value) {
       case (1, .number(let number)): it.shop = number
       case (2, .number(let number)): it.sku = number
@@ -91,7 +64,7 @@ package enum LoggedRequest {
 
   private static func adjustStock(_ bytes: UnsafeRawBufferPointer) -> Command? {
     var it = Command.AdjustStock()
-    let isWhole = fields(bytes) { field, value in
+    let isWhole = Fields.read(bytes) { field, value in
       switch (field, value) {
       case (1, .number(let number)): it.shop = number
       case (2, .number(let number)): it.sku = number
@@ -106,7 +79,7 @@ package enum LoggedRequest {
 
   private static func placeOrder(_ bytes: UnsafeRawBufferPointer) -> Command? {
     var it = Command.PlaceOrder()
-    let isWhole = fields(bytes) { field, value in
+    let isWhole = Fields.read(bytes) { field, value in
       switch (field, value) {
       case (1, .number(let number)): it.shop = number
       case (2, .number(let number)): it.buyer = number
@@ -124,7 +97,7 @@ package enum LoggedRequest {
 
   private static func line(_ bytes: UnsafeRawBufferPointer) -> Command.PlaceOrder.Line? {
     var line = Command.PlaceOrder.Line()
-    let isWhole = fields(bytes) { field, value in
+    let isWhole = Fields.read(bytes) { field, value in
       switch (field, value) {
       case (1, .number(let number)): line.sku = number
       case (2, .number(let number)): line.quantity = UInt32(truncatingIfNeeded: number)
@@ -138,7 +111,7 @@ package enum LoggedRequest {
 
   private static func settlePayment(_ bytes: UnsafeRawBufferPointer) -> Command? {
     var it = Command.SettlePayment()
-    let isWhole = fields(bytes) { field, value in
+    let isWhole = Fields.read(bytes) { field, value in
       switch (field, value) {
       case (1, .bytes(let bytes)): it.order = id(bytes) ?? it.order
       case (2, .bytes(let bytes)): it.provider = text(bytes)
@@ -154,7 +127,7 @@ package enum LoggedRequest {
 
   private static func cancelOrder(_ bytes: UnsafeRawBufferPointer) -> Command? {
     var it = Command.CancelOrder()
-    let isWhole = fields(bytes) { field, value in
+    let isWhole = Fields.read(bytes) { field, value in
       switch (field, value) {
       case (1, .bytes(let bytes)): it.order = id(bytes) ?? it.order
       case (2, .number(let number)): it.by = Actor(rawValue: UInt8(truncatingIfNeeded: number)) ?? it.by

@@ -94,8 +94,10 @@ package struct MarketModel {
       let key = GoodsKey(shop: it.shop, sku: it.sku)
       var row = goods[key] ?? Goods()
       if let onHand = it.onHand {
+        let (given, overflow) = (row.reserved + row.consumed).addingReportingOverflow(onHand)
+        if overflow { return .no(5) }
         row.onHand = onHand
-        row.given = row.reserved + row.consumed + onHand
+        row.given = given
       }
       row.price = it.price
       goods[key] = row
@@ -106,8 +108,10 @@ package struct MarketModel {
       let key = GoodsKey(shop: it.shop, sku: it.sku)
       guard var row = goods[key] else { return .no(4) }
       if it.delta < -row.onHand { return .no(19) }
+      let (given, overflow) = row.given.addingReportingOverflow(it.delta)
+      if overflow { return .no(5) }
       row.onHand += it.delta
-      row.given += it.delta
+      row.given = given
       goods[key] = row
       touchedGoods.append(key)
       return stock(row, it.shop, it.sku)
@@ -147,7 +151,7 @@ package struct MarketModel {
   private mutating func place(_ it: Command.PlaceOrder, _ time: Int64, _ sn: UInt64) -> ReplyFacts {
     guard shops.contains(it.shop) else { return .no(2) }
     for line in it.lines where goods[GoodsKey(shop: it.shop, sku: line.sku)] == nil { return .no(4) }
-    var sum: Int64 = 0
+    var sum: Int128 = 0
     var lines: [OrderLine] = []
     var left: [GoodsKey: Goods] = [:]
     var isShort = false
@@ -155,7 +159,7 @@ package struct MarketModel {
       let key = GoodsKey(shop: it.shop, sku: line.sku)
       var row = left[key] ?? goods[key]!
       let price = line.unitPrice ?? row.price
-      sum += price * Int64(line.quantity)
+      sum += Int128(price) * Int128(line.quantity)
       lines.append(OrderLine(sku: line.sku, quantity: line.quantity, unitPrice: price))
       if row.onHand < Int64(line.quantity) {
         isShort = true
@@ -165,6 +169,7 @@ package struct MarketModel {
         left[key] = row
       }
     }
+    guard let total = Int64(exactly: sum + Int128(it.shippingFee)) else { return .no(5) }
     if isShort { return .no(6) }
     for line in it.lines {
       let key = GoodsKey(shop: it.shop, sku: line.sku)
@@ -173,15 +178,14 @@ package struct MarketModel {
         touchedGoods.append(key)
       }
     }
-    let total = sum + it.shippingFee
-    let expires = time + (it.reserveMilliseconds == 0 ? reserve : Int64(it.reserveMilliseconds))
+    let expires = time &+ (it.reserveMilliseconds == 0 ? reserve : Int64(it.reserveMilliseconds))
     let id = OrderID(
       high: UInt64(bitPattern: time) << 16 | 0x7100, low: 2 << 62 | UInt64(partition) << 46 | sn)
     sales[sn] = (
       id,
       Sale(
-        shop: it.shop, buyer: it.buyer, state: total == 0 ? 3 : 1, lines: lines, goods: sum, total: total,
-        expiresAt: expires)
+        shop: it.shop, buyer: it.buyer, state: total == 0 ? 3 : 1, lines: lines, goods: Int64(sum),
+        total: total, expiresAt: expires)
     )
     touchedSales.append(sn)
     var facts = ReplyFacts.done(9)
@@ -197,6 +201,8 @@ package struct MarketModel {
       return first.order == it.order && first.amount == it.amount ? first.answer : .no(10)
     }
     guard let key = known(it.order) else { return .no(7) }
+    // All other accounts together have what clearing owes.
+    guard money[AccountKey(.providerClearing), default: 0] >= -Int64.max + it.amount else { return .no(5) }
     var sale = sales[key]!.sale
     let waits = sale.state == 1
     let missing = waits ? sale.total - sale.received : 0
@@ -277,7 +283,7 @@ package struct MarketModel {
       }
     }
     if to == 6 {
-      fee = sale.goods * feeBasisPoints / 10_000
+      fee = Int64(Int128(sale.goods) * Int128(feeBasisPoints) / 10_000)
       released = sale.held - fee
       sale.held = 0
       pay(AccountKey(.escrow, owner: sale.shop), AccountKey(.balance, owner: sale.shop), released)

@@ -115,12 +115,8 @@ package struct Referee {
   // MARK: What is committed
 
   private func end(at sn: UInt64) -> Int? {
-    var (low, high) = (0, ends.count)
-    while low < high {
-      let middle = (low + high) / 2
-      if ends[middle] < sn { low = middle + 1 } else { high = middle }
-    }
-    return low < ends.count && ends[low] == sn ? low : nil
+    let place = ends.firstPlace { $0 >= sn }
+    return place < ends.count && ends[place] == sn ? place : nil
   }
 
   /// A replica says that its log is committed through `mark`: I2 and I3.
@@ -183,11 +179,12 @@ package struct Referee {
           guard length > 18, payload[0] == 0x0A, payload[1] == 16 else {
             return fail("entry \(sn) has no request id")
           }
-          let id = RequestID(high: ReplyFacts.bigEndian(payload, 2), low: ReplyFacts.bigEndian(payload, 10))
+          let id = RequestID(high: Fields.bigEndian(payload, 2), low: Fields.bigEndian(payload, 10))
           guard let command = goesByLog ? LoggedRequest.command(payload) : asked[id] else {
             return fail(
               goesByLog ? "entry \(sn): \(id) asks for nothing" : "entry \(sn): nobody asked for \(id)")
           }
+          guard command.canBeReckoned else { return fail("entry \(sn): its numbers can't be") }
           apply(command, id, sn)
         case 2:
           guard length % 8 == 0 else { return fail("entry \(sn) expires nothing whole") }
@@ -200,7 +197,7 @@ package struct Referee {
           remember(sn)
         case 3:
           guard length == 16 else { return fail("entry \(sn) seals nothing") }
-          seal(RequestID(high: ReplyFacts.bigEndian(payload, 0), low: ReplyFacts.bigEndian(payload, 8)), sn)
+          seal(RequestID(high: Fields.bigEndian(payload, 0), low: Fields.bigEndian(payload, 8)), sn)
         case 4:
           guard length == 2, at == bytes.count else {
             return fail("entry \(sn) switches rules, and is not the last")
@@ -391,12 +388,35 @@ package struct Referee {
   private func version<Version>(
     _ history: [(sn: UInt64, version: Version)], _ since: UInt64, _ fits: (Version) -> Bool
   ) -> UInt64? {
-    // The first that came later.
-    var (low, high) = (0, history.count)
+    let later = history.firstPlace { $0.sn > since }
+    return history[max(0, later - 1)...].first { fits($0.version) }?.sn
+  }
+}
+
+extension Array {
+  /// Where it begins to be so, in what is sorted by it; ``count``: nowhere.
+  fileprivate func firstPlace(where isSo: (Element) -> Bool) -> Int {
+    var (low, high) = (0, count)
     while low < high {
       let middle = (low + high) / 2
-      if history[middle].sn <= since { low = middle + 1 } else { high = middle }
+      if isSo(self[middle]) { high = middle } else { low = middle + 1 }
     }
-    return history[max(0, low - 1)...].first { fits($0.version) }?.sn
+    return low
+  }
+}
+
+extension Command {
+  /// No rules take what is beyond this or below 0, and the model could not count it. Amounts have all of their
+  /// 63 bits: what does not fit together is the model's to refuse.
+  fileprivate var canBeReckoned: Bool {
+    switch self {
+    case .putSKU(let it): it.price >= 0 && it.onHand ?? 0 >= 0
+    case .placeOrder(let it):
+      it.shippingFee >= 0 && it.reserveMilliseconds <= 1 << 40 && it.lines.count <= 2_000
+        && it.lines.allSatisfy { $0.unitPrice ?? 0 >= 0 }
+    case .settlePayment(let it): it.amount >= 0
+    // A difference may be of either sign.
+    case .adjustStock, .registerShop, .cancelOrder, .shipOrder, .deliverOrder, .completeOrder: true
+    }
   }
 }

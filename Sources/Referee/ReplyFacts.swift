@@ -24,8 +24,7 @@ package struct ReplyFacts: Equatable, CustomStringConvertible {
 
   /// Of a reply: the request that it answers.
   package static func request(in bytes: UnsafeRawBufferPointer) -> (high: UInt64, low: UInt64)? {
-    guard let id = field(1, of: bytes), id.count == 16 else { return nil }
-    return (bigEndian(id, 0), bigEndian(id, 8))
+    field(1, of: bytes).flatMap { Fields.id($0) }
   }
 
   /// Of a reply that tells of another request: which, and what that was answered.
@@ -38,19 +37,12 @@ package struct ReplyFacts: Equatable, CustomStringConvertible {
 
   /// The last field of that number, which has a length.
   private static func field(_ number: UInt64, of bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
-    var at = 0
     var found: UnsafeRawBufferPointer?
-    while at < bytes.count {
-      guard let tag = varint(bytes, &at) else { return nil }
-      guard tag & 7 == 2 else {
-        guard tag & 7 == 0, varint(bytes, &at) != nil else { return nil }
-        continue
-      }
-      guard let length = varint(bytes, &at), Int(length) <= bytes.count - at else { return nil }
-      if tag >> 3 == number { found = UnsafeRawBufferPointer(rebasing: bytes[at..<at + Int(length)]) }
-      at += Int(length)
+    let isWhole = Fields.read(bytes) { field, value in
+      if field == number, case .bytes(let inner) = value { found = inner }
+      return true
     }
-    return found
+    return isWhole ? found : nil
   }
 
   package var description: String {
@@ -75,63 +67,29 @@ package struct ReplyFacts: Equatable, CustomStringConvertible {
 
   /// nil: this is no reply.
   package init?(_ bytes: UnsafeRawBufferPointer) {
-    var at = 0
-    func varint() -> UInt64? { Self.varint(bytes, &at) }
-    while at < bytes.count {
-      guard let tag = varint() else { return nil }
-      switch (tag >> 3, tag & 7) {
-      case (2, 0): guard let value = varint() else { return nil }; outcome = value
-      case (3, 0): guard let value = varint() else { return nil }; code = value
-      case (let field, 2):
-        guard let length = varint(), Int(length) <= bytes.count - at else { return nil }
-        let inner = UnsafeRawBufferPointer(rebasing: bytes[at..<at + Int(length)])
-        at += Int(length)
-        if field == 14 {
-          result = field
-        } else if (9...13).contains(field) || (32...35).contains(field) {
-          result = field
-          guard read(inner) else { return nil }
-        }
-      case (_, 0): guard varint() != nil else { return nil }
-      default: return nil
+    let isWhole = Fields.read(bytes) { field, value in
+      switch (field, value) {
+      case (2, .number(let value)): outcome = value
+      case (3, .number(let value)): code = value
+      case (14, .bytes): result = field
+      case (9...13, .bytes(let inner)), (32...35, .bytes(let inner)):
+        result = field
+        return read(inner)
+      default: break
       }
+      return true
     }
+    guard isWhole else { return nil }
   }
 
   private mutating func read(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    var at = 0
-    while at < bytes.count {
-      guard let tag = Self.varint(bytes, &at) else { return false }
-      let field = Int(tag >> 3)
-      if tag & 7 == 0 {
-        guard let value = Self.varint(bytes, &at) else { return false }
-        if field < 23 { self[field] = value }
-      } else {
-        guard let length = Self.varint(bytes, &at), Int(length) <= bytes.count - at else { return false }
-        if field == 1, length == 16 {
-          high = Self.bigEndian(bytes, at)
-          low = Self.bigEndian(bytes, at + 8)
-        }
-        at += Int(length)
+    Fields.read(bytes) { field, value in
+      switch (field, value) {
+      case (..<23, .number(let value)): self[Int(field)] = value
+      case (1, .bytes(let bytes)): if let id = Fields.id(bytes) { (high, low) = id }
+      default: break
       }
+      return true
     }
-    return true
-  }
-
-  static func bigEndian(_ bytes: UnsafeRawBufferPointer, _ at: Int) -> UInt64 {
-    (0..<8).reduce(0) { $0 << 8 | UInt64(bytes[at + $1]) }
-  }
-
-  static func varint(_ bytes: UnsafeRawBufferPointer, _ at: inout Int) -> UInt64? {
-    var value: UInt64 = 0
-    var shift: UInt64 = 0
-    while at < bytes.count, shift < 64 {
-      let byte = bytes[at]
-      at += 1
-      value |= UInt64(byte & 0x7F) << shift
-      if byte & 0x80 == 0 { return value }
-      shift += 7
-    }
-    return nil
   }
 }

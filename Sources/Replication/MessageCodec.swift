@@ -13,7 +13,7 @@ import Cluster
 /// | 34 ack | `flags u8 (1: answers a beacon, 2: clock behind), sent at i64, durable (mark), checkpointed u64, rules u16` |
 /// | 35 nack | `count u16, marks` |
 /// | 36 stale, 38 restarted | |
-/// | 37 snapshotNeeded | base u64 |
+/// | 37 snapshotNeeded | `base u64, stranger (mark; zeros: none)` |
 ///
 /// A mark is `sn u64, tag u64, hash u64`. Nothing follows.
 package enum MessageCodec {
@@ -104,7 +104,9 @@ package enum MessageCodec {
       precondition(marks.count <= BlockIndex.marksMax)
       writer.append(littleEndian: UInt16(marks.count))
       for mark in marks { write(mark, into: &writer) }
-    case .snapshotNeeded(let base): writer.append(littleEndian: base.rawValue)
+    case .snapshotNeeded(let base, let stranger):
+      writer.append(littleEndian: base.rawValue)
+      write(stranger ?? .empty, into: &writer)
     case .stale, .restarted: break
     }
   }
@@ -201,7 +203,14 @@ package enum MessageCodec {
       for _ in 0..<count { marks.append(try mark(&reader)) }
       message = .nack(marks)
     case .stale: message = .stale
-    case .snapshotNeeded: message = .snapshotNeeded(base: SequenceNumber(try reader.number()))
+    case .snapshotNeeded:
+      let base = SequenceNumber(try reader.number())
+      let stranger = try mark(&reader)
+      let isThere = stranger.sn > .zero
+      guard isThere || (stranger.tag == Epoch(0) && stranger.hash == 0) else {
+        throw DecodingError.invalid("a mark is there and not there")
+      }
+      message = .snapshotNeeded(base: base, stranger: isThere ? stranger : nil)
     case .restarted: message = .restarted
     }
     guard reader.isAtEnd else {

@@ -39,7 +39,7 @@ package struct AppliedDigest: Equatable, Sendable {
 /// | ack | a member, a learner | primary | a beacon came, or something became durable |
 /// | nack | the same | primary | a block does not fit the log, or a beacon asks where it stands |
 /// | stale | anybody | anybody | a message had a lower epoch; or there is a higher one to be learned of |
-/// | snapshotNeeded | primary | learner | their logs can't be matched: the primary's begins behind an entry |
+/// | snapshotNeeded | primary | learner | their logs can't be matched: the primary's begins behind an entry, or has another block where the learner has one |
 /// | restarted | secondary | primary | a beacon came, of an epoch that the sender's process before had accepted |
 package enum PeerMessage: Equatable, Sendable {
   case beacon(Beacon)
@@ -49,7 +49,9 @@ package enum PeerMessage: Equatable, Sendable {
   /// Marks of the sender's log, newest first.
   case nack([LogMark])
   case stale
-  case snapshotNeeded(base: SequenceNumber)
+  /// - Parameter stranger: the lowest of the learner's marks that is not in the primary's log, though that reaches
+  ///   there.
+  case snapshotNeeded(base: SequenceNumber, stranger: LogMark? = nil)
   case restarted
 
   package struct Beacon: Equatable, Sendable {

@@ -226,7 +226,8 @@ extension Replica {
       note(.rule11SnapshotOffered)
       peers[place].snapshotOfferedAt = now
       peers[place].cursor = nil
-      send(.snapshotNeeded(base: index.base.sn), to: envelope.node)
+      let stranger = marks.last { index.base.sn <= $0.sn && $0.sn <= index.last.sn }
+      send(.snapshotNeeded(base: index.base.sn, stranger: stranger), to: envelope.node)
       effects.append(.offerSnapshot(to: envelope.node))
       return
     }

@@ -53,10 +53,10 @@ extension Replica {
     if head.last <= committed.sn {
       // Older than what is kept can't be compared, and was when it was committed.
       guard let mine = index.mark(at: head.last) else {
-        if head.last > index.base.sn { return diverge(head) }
+        if head.last > index.base.sn { return diverge(at: head.first) }
         return acknowledge(beacon: nil)
       }
-      guard mine == head.mark else { return diverge(head) }
+      guard mine == head.mark else { return diverge(at: head.first) }
       note(.rule3CommittedAgain)
       matched(through: head.last)
       return acknowledge(beacon: nil)
@@ -78,9 +78,9 @@ extension Replica {
     }
     if before < index.last.sn {
       // Another block stands there. What is committed stays; so does what only another history explains.
-      guard before >= committed.sn else { return diverge(head) }
+      guard before >= committed.sn else { return diverge(at: head.first) }
       if let next = index.block(after: before), next.tag == head.tag, !mutation.contains(.noChainCheck) {
-        return diverge(head)
+        return diverge(at: head.first)
       }
     }
     // Rule 16. After the rest, so that only what would be taken is refused for it.
@@ -108,14 +108,14 @@ extension Replica {
   }
 
   /// A contradiction at what is committed: rule 3 for a member, rule 10 for a learner.
-  private mutating func diverge(_ head: BlockHead) {
+  private mutating func diverge(at sn: SequenceNumber) {
     guard role == .learner else {
       note(.rule3Diverged)
-      effects.append(.alarm(.divergence(head.first)))
+      effects.append(.alarm(.divergence(sn)))
       return halt(.diverged)
     }
     note(.rule10Quarantined)
-    effects.append(.alarm(.quarantined(head.first)))
+    effects.append(.alarm(.quarantined(sn)))
     awaitsSnapshot = true
     sayWhereItStands()
   }
@@ -181,8 +181,13 @@ extension Replica {
   // MARK: Learner
 
   /// - Parameter base: the primary's log begins behind it.
-  mutating func receiveSnapshotNeeded(_ base: SequenceNumber, _ envelope: PeerEnvelope) {
+  mutating func receiveSnapshotNeeded(_ base: SequenceNumber, _ stranger: LogMark?, _ envelope: PeerEnvelope)
+  {
     guard role == .learner, isFromPrimary(envelope), !isCountedOn else { return }
+    // However late: a primary's log has all that was ever committed (I3), as far as it reaches.
+    if !awaitsSnapshot, let stranger, stranger.sn <= committed.sn, index.contains(stranger) {
+      return diverge(at: stranger.sn)
+    }
     // A late one must not take away what was acknowledged since: a log that begins there or later, or that
     // was found to be the primary's as far as that, goes on without a snapshot. One that was, and does not
     // reach so far, was left behind while the primary did not know of this learner.

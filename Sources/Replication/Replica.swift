@@ -210,7 +210,7 @@ package struct Replica: Sendable {
     switch message {
     case .beacon(let beacon): receiveBeacon(beacon, envelope)
     case .prepare(let head, let committed): receivePrepare(head, committed, envelope, wall: wall)
-    case .snapshotNeeded(let base): receiveSnapshotNeeded(base, envelope)
+    case .snapshotNeeded(let base, let stranger): receiveSnapshotNeeded(base, stranger, envelope)
     case .ack(let ack): receiveAck(ack, envelope)
     case .nack(let marks): receiveNack(marks, envelope)
     case .restarted: receiveRestarted(envelope)

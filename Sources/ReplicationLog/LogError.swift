@@ -11,7 +11,7 @@ package enum LogError: Error, CustomStringConvertible {
   /// There is no segment where there must be one.
   case missing(directory: String)
   /// What was replayed can't be used.
-  case replay(path: String, offset: Int, what: String)
+  case replay(path: String, offset: Int, cause: any Error)
 
   package var description: String {
     switch self {
@@ -27,8 +27,8 @@ package enum LogError: Error, CustomStringConvertible {
     case .missing(let directory):
       "\(directory) has no log segment, but this partition has served before. "
         + "Put its log back, or restore the partition from a copy."
-    case .replay(let path, let offset, let what):
-      "\(path), block at byte \(offset), can't be replayed: \(what)"
+    case .replay(let path, let offset, let cause):
+      "\(path), block at byte \(offset), can't be replayed: \(cause)"
     }
   }
 }

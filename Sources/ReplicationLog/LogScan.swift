@@ -53,7 +53,7 @@ package struct LogScan {
           } catch  where error is LogError || error is FileError {
             throw error
           } catch {
-            throw LogError.replay(path: path, offset: offset, what: "\(error)")
+            throw LogError.replay(path: path, offset: offset, cause: error)
           }
         }
       }

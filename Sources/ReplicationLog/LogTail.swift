@@ -12,27 +12,21 @@ package struct LogTail: Equatable, Sendable {
 
   package static let none = LogTail(milliseconds: 0, bytes: 0)
 
-  /// A segment that nobody needs.
-  package struct Segment: Equatable, Sendable {
-    /// When the next one was begun, by the log's time.
-    package var endedAt: Int64
-    package var bytes: Int
-    package init(endedAt: Int64, bytes: Int) {
-      self.endedAt = endedAt
-      self.bytes = bytes
-    }
-  }
-
-  /// - Parameter segments: the earliest first.
+  /// - Parameters:
+  ///   - segments: the bytes of those that nobody needs, the earliest first.
+  ///   - endedAt: when the one after a segment was begun, by the log's time; never earlier than that of the one
+  ///     before. Asked for few.
   /// - Returns: how many of them go, from the first on.
-  package func surplus(of segments: [Segment], now: Int64) -> Int {
-    var kept = 0
-    var bytesKept = 0
-    for segment in segments.reversed() {
-      bytesKept += segment.bytes
-      guard now - segment.endedAt < milliseconds, bytesKept <= bytes else { break }
-      kept += 1
+  package func surplus<Failure>(
+    of segments: [Int], now: Int64, endedAt: (Int) throws(Failure) -> Int64
+  ) throws(Failure) -> Int {
+    var excess = segments.reduce(0, +) - bytes
+    var surplus = 0
+    while surplus < segments.count {
+      if excess <= 0, now - (try endedAt(surplus)) < milliseconds { break }
+      excess -= segments[surplus]
+      surplus += 1
     }
-    return segments.count - kept
+    return surplus
   }
 }

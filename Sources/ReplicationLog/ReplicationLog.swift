@@ -421,20 +421,17 @@ package struct ReplicationLog: ~Copyable {
     segmentBytes: Int = SegmentFormat.segmentBytesDefault, files: any FileSystem = SystemFiles()
   ) throws(FileError) -> SequenceNumber? {
     var names = try LogScan.names(in: directory, files: files)
-    var unneeded: [LogTail.Segment] = []
+    var unneeded: [Int] = []
     // The last one is being written.
     for (segment, next) in zip(names, names.dropFirst()) where next <= name(sequenceNumber.next) {
-      unneeded.append(
-        .init(
-          endedAt: try firstTime(in: directory + "/" + next, files) ?? now,
-          bytes: try files.open(directory + "/" + segment, .read).size()))
+      unneeded.append(try files.open(directory + "/" + segment, .read).size())
     }
-    let surplus = tail.surplus(of: unneeded, now: now)
-    for _ in 0..<surplus {
+    let surplus = try tail.surplus(of: unneeded, now: now) { segment throws(FileError) in
+      try firstTime(in: directory + "/" + names[segment + 1], files) ?? now
+    }
+    for bytes in unneeded.prefix(surplus) {
       let path = directory + "/" + names.removeFirst()
-      guard let spare = try freeSpareName(in: directory, files),
-        try files.open(path, .read).size() == segmentBytes
-      else {
+      guard bytes == segmentBytes, let spare = try freeSpareName(in: directory, files) else {
         try files.remove(path)
         continue
       }

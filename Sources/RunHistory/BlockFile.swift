@@ -3,7 +3,7 @@ import Foundation
 import LZ4
 
 /// A file of blocks that is being written.
-struct BlockFile {
+final class BlockFile {
   private let path: String
   private let kind: HistoryFileKind
   private let descriptor: Int32
@@ -25,12 +25,17 @@ struct BlockFile {
     self.descriptor = descriptor
     let frame = HistoryFormat.frame(HistoryFormat.headerMagic, header, kind)
     salt = frame.withUnsafeBytes { XXH64.hash($0) }
-    try Self.write(frame, to: descriptor, path)
+    do throws(HistoryError) {
+      try Self.write(frame, to: descriptor, path)
+    } catch {
+      unlink(path)
+      throw error
+    }
   }
 
-  func close() { Foundation.close(descriptor) }
+  deinit { close(descriptor) }
 
-  mutating func add(records: [UInt8]) throws(HistoryError) {
+  func add(records: [UInt8]) throws(HistoryError) {
     var place = 0
     while place < records.count {
       let end = min(
@@ -42,7 +47,7 @@ struct BlockFile {
     }
   }
 
-  mutating func add(replies: [UInt8]) throws(HistoryError) {
+  func add(replies: [UInt8]) throws(HistoryError) {
     var place = 0
     while place < replies.count {
       let end = place + 4 + Int(HistoryBlocks.number(replies, place))
@@ -56,7 +61,7 @@ struct BlockFile {
   }
 
   /// Writes the block that was begun, if one was.
-  mutating func flush() throws(HistoryError) {
+  func flush() throws(HistoryError) {
     guard count > 0 else { return }
     let frame: [UInt8]
     do throws(LZ4Frame.Failure) { frame = try Self.compressed(plain) } catch {
@@ -73,7 +78,7 @@ struct BlockFile {
   }
 
   /// Writes the end, and syncs the file.
-  mutating func finish(endedAt: Int64) throws(HistoryError) {
+  func finish(endedAt: Int64) throws(HistoryError) {
     try Self.write(
       HistoryFormat.frame(HistoryFormat.endMagic, HistoryEnd(endedAt: endedAt, records: total), kind),
       to: descriptor, path)

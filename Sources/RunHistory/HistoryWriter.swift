@@ -15,9 +15,9 @@ package final class HistoryWriter: @unchecked Sendable {
   private var isClosed = false
   private var failure: HistoryError?
 
-  private var records: BlockFile
+  private let records: BlockFile
   /// nil: replies are not kept.
-  private var replies: BlockFile?
+  private let replies: BlockFile?
 
   /// Beyond this who records waits for the disk.
   private static let queuedBytesMax = 64 << 20
@@ -27,22 +27,15 @@ package final class HistoryWriter: @unchecked Sendable {
   package init(path: String, header: HistoryHeader, keepsReplies: Bool = false) throws(HistoryError) {
     records = try BlockFile(path: path, header, .records)
     do throws(HistoryError) {
-      if keepsReplies {
-        replies = try BlockFile(path: HistoryFormat.repliesPath(of: path), header, .replies)
-      }
+      let repliesPath = HistoryFormat.repliesPath(of: path)
+      replies = try keepsReplies ? BlockFile(path: repliesPath, header, .replies) : nil
     } catch {
-      records.close()
       unlink(path)
       throw error
     }
     let thread = Thread { [self] in work() }
     thread.name = "history"
     thread.start()
-  }
-
-  deinit {
-    records.close()
-    replies?.close()
   }
 
   /// Hands over records, whole ones of 64 bytes, and the reply of each that has one, behind its length as
@@ -108,9 +101,9 @@ package final class HistoryWriter: @unchecked Sendable {
 
   /// Replies first, so that a run that is killed leaves no record without its reply.
   private func write(_ parts: [(records: [UInt8], replies: [UInt8])]) throws(HistoryError) {
-    if replies != nil {
-      for part in parts { try replies?.add(replies: part.replies) }
-      try replies?.flush()
+    if let replies {
+      for part in parts { try replies.add(replies: part.replies) }
+      try replies.flush()
     }
     for part in parts { try records.add(records: part.records) }
     try records.flush()

@@ -125,8 +125,11 @@ package struct Database: ~Copyable {
       sqlite3_backup_finish(backup)
       throw error
     }
-    guard sqlite3_backup_finish(backup) == SQLITE_OK, code == SQLITE_DONE else {
-      throw target.error("copy \(path)")
+    // The handle forgets what was no failure of its own, such as somebody's lock.
+    let failure = sqlite3_backup_finish(backup)
+    guard failure == SQLITE_OK, code == SQLITE_DONE else {
+      let code = failure == SQLITE_OK ? code : failure
+      throw SQLiteError(code: code, message: String(cString: sqlite3_errstr(code)), operation: "copy \(path)")
     }
   }
 

@@ -87,6 +87,15 @@ struct Disk {
     isDamaged = false
   }
 
+  /// The last block becomes another one, which was committed.
+  mutating func strayFromGroup() {
+    let block = log.removeLast()
+    let head = BlockHead(
+      tag: block.head.tag, first: block.head.first, count: block.head.count, time: block.head.time,
+      entriesHash: ~block.head.entriesHash, previousHash: block.head.previousHash)
+    log.append(StoredBlock(head, block.entries, committed: head.last))
+  }
+
   mutating func forgetGhost() {
     ghost = []
     durableCount = log.count

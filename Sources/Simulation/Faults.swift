@@ -11,6 +11,7 @@ package enum Fault: Int, CaseIterable, Sendable {
   case switchoverAsked, drainAsked, moveAsked
   case upgraded, outdated
   case memoryFlip
+  case anotherHistory
 }
 
 /// Swarm: each seed has its own mixture, with some kinds turned off. Chances are in 1,000.

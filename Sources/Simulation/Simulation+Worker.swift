@@ -27,7 +27,9 @@ extension Simulation {
     if let bug { process.replica.mutation = bug.mutation }
     process.hasDesk = mix.hasDesks
     worker.process = process
-    if !worker.disk.isDamaged { referee.commits(worker.name, process.replica.committed, worker.disk) }
+    if !worker.disk.isDamaged, worker.name != stray {
+      referee.commits(worker.name, process.replica.committed, worker.disk)
+    }
     for dispatcher in dispatchers.indices {
       breakLine(dispatcher, worker.place, Int64(chance.pick(300...5_000)))
     }
@@ -149,6 +151,8 @@ extension Simulation {
       note { "\(worker.name) raises \(alarm)" }
       switch alarm {
       case .clockAhead: break
+      case .divergence where worker.name == stray, .quarantined where worker.name == stray:
+        isStrayFound = true
       case .digest where faults[Fault.memoryFlip.rawValue] > 0: startAnew(worker)
       case .divergence, .quarantined, .digest, .foreignCluster, .configurationLost, .epochNotDurable:
         referee.fail("\(worker.name) raises \(alarm)")

@@ -86,6 +86,9 @@ package final class Simulation {
   /// Of what rots in memory, apart too.
   var rot: Chance
   let rots: Int
+  /// Who came back with another history after the end, and whether that was found.
+  var stray = ""
+  var isStrayFound = false
   var settings = Replica.Settings()
   var limits = DispatcherCore.Limits()
   let healingMilliseconds: Int64
@@ -216,6 +219,7 @@ package final class Simulation {
         referee.fail("nothing converges within 60 s: \(whatIsOpen)")
       }
     }
+    if referee.failure == nil { meetAnotherHistory() }
     for worker in workers { collect(worker) }
     mixTrace(referee.committed)
     return Result(
@@ -240,7 +244,7 @@ package final class Simulation {
   }
 
   /// Commands and reads that chaos lasts for, if they come within so many microseconds.
-  private static let commandsMin: UInt64 = 2_000
+  static let commandsMin: UInt64 = 2_000
   private static let chaosEases: Int64 = 30_000_000
   private static let chaosMax: Int64 = 300_000_000
 
@@ -258,7 +262,7 @@ package final class Simulation {
     for place in branches.indices { branches[place] += UInt64(process.replica.branches[place]) }
   }
 
-  private func handle(_ event: Event) {
+  func handle(_ event: Event) {
     switch event {
     case .start(let place): start(workers[place])
     case .upgrade(let place): upgrade(workers[place], isOutdated: false)
@@ -402,12 +406,15 @@ package final class Simulation {
       if let frozen = process.frozen { tables.write(frozen) }
       tables.write(process.core.makeCheckpoint())
       referee.compare(worker.name, tables)
+      // What was taken off the core must not be lost: things go on.
+      worker.disk.tables = tables
       mixTrace(process.core.digest)
       if let primary = workers.first(where: { $0.name == record.primary })?.process,
         primary.core.digest != process.core.digest
       {
         referee.fail("\(worker.name) has another digest than the primary")
       }
+      process.load(worker.disk, through: tables.applied)
     }
   }
 }

@@ -44,10 +44,6 @@ package struct Tally: Codable, Sendable {
     "laris-sim --seed \(seed)\(bug.map { " --bug \($0.rawValue)" } ?? "") --events"
   }
 
-  /// What was committed at a replica is not in the group's log: nothing but a broken group comes to that, for
-  /// I3 does not hold there. Every run that does fails. `ReplicationTests` come to it by hand.
-  private static let forbidden: Set<Branch> = [.rule3Diverged, .rule10Quarantined]
-
   /// Commands, faults and branches with their counts.
   package var lines: [String] {
     CommandKind.allCases.map { "command \($0) \(kinds[$0.rawValue])" }
@@ -59,8 +55,8 @@ package struct Tally: Codable, Sendable {
   package var missing: [String] {
     CommandKind.allCases.filter { kinds[$0.rawValue] == 0 }.map { "command \($0)" }
       + Fault.allCases.filter { faults[$0.rawValue] == 0 }.map { "fault \($0)" }
-      + Branch.allCases.filter { branches[$0.rawValue] == 0 && !Self.forbidden.contains($0) }
-      .map { "branch \($0)" }
-      + ((commandsLeast ?? .max) < 2_000 ? ["2,000 commands and reads in each seed"] : [])
+      + Branch.allCases.filter { branches[$0.rawValue] == 0 }.map { "branch \($0)" }
+      + ((commandsLeast ?? .max) < Simulation.commandsMin
+        ? ["\(Simulation.commandsMin) commands and reads in each seed"] : [])
   }
 }

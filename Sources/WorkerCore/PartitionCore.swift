@@ -136,7 +136,7 @@ package struct PartitionCore: ~Copyable {
   package mutating func refuseWrites(_ why: DeliveryCode?) { refusesWrites = why }
 
   /// Rule 17: every member knows this version. If it is a later one than holds, the next group that is sealed
-  /// switches to it. Between groups only.
+  /// switches to it. Before ``seal(now:)``.
   package mutating func switchRules(to version: UInt16) { rulesWanted = min(version, rulesKnown) }
 
   // MARK: 1. Take

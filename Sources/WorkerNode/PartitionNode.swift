@@ -154,7 +154,7 @@ final class PartitionNode: Sendable {
     while try serveUntilReplaced() {}
   }
 
-  /// - Returns: whether a snapshot has taken the place of what was here.
+  /// - Returns: whether it is to be opened anew.
   private func serveUntilReplaced() throws -> Bool {
     board.status.withLock { $0.note = "replaying the log" }
     let began = Clock.steadyMilliseconds()
@@ -193,7 +193,7 @@ final class PartitionNode: Sendable {
     }
   }
 
-  /// Rule 9: damaged or missing, which another start won't mend; rule 15: not the primary's.
+  /// Rule 9: damaged or missing, which another start won't mend; rules 3, 10 and 15: not the group's.
   private static func isLost(_ error: any Error) -> Bool {
     switch error {
     case LogError.damaged, LogError.missing, LogError.gap, LogError.replay: true
@@ -276,7 +276,6 @@ final class PartitionNode: Sendable {
       let steady = Clock.steadyMilliseconds()
       if isStopping, turn.stopAt == .max { turn.stopAt = steady + Self.stopMilliseconds }
       var taken = try hearPeers(&durable, neighbours, &turn)
-      if durable.isQuarantined { throw OpeningError.quarantined(partition) }
       if try passSnapshots(durable, neighbours, &turn), let sink = turn.sink.take() { return sink }
       let isBehind = durable.isCheckpointing && durable.core.dirtyRows > Self.dirtyRowsMax
       if !isBehind { taken += try drain(neighbours, &durable, &turn) }

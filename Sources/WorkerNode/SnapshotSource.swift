@@ -31,7 +31,7 @@ final class SnapshotSource {
 
   /// A copy that nobody asked for in so long is removed.
   private static let keepMilliseconds: Int64 = 30_000
-  private static let restMillisecondsMax: Int64 = 20
+  private static let restMillisecondsMax: Int64 = 10
 
   private let setup: DurablePartition.Setup
   private let logger: Logger
@@ -39,6 +39,8 @@ final class SnapshotSource {
   private let making = Making()
   private var maker: NodeThread?
   private var remover: NodeThread?
+  /// Nobody wants the copy that is being made any more.
+  private let ending = StopFlag()
   private var path: String { setup.directory + "/snapshot.sqlite" }
 
   init(_ setup: DurablePartition.Setup, logger: Logger) {
@@ -47,6 +49,7 @@ final class SnapshotSource {
   }
 
   deinit {
+    ending.set()
     maker?.join()
     remover?.join()
   }
@@ -58,13 +61,15 @@ final class SnapshotSource {
 
   private func make() {
     let (source, target, files) = (setup.databasePath, path, setup.files)
-    maker = NodeThread("snapshot-\(setup.partition.rawValue)") { [making, remover] in
-      Scheduling.worksInBackground()
+    maker = NodeThread("snapshot-\(setup.partition.rawValue)") { [making, remover, ending] in
+      // While it reads, SQLite's WAL can only grow, and all of it is moved at once afterwards.
+      Scheduling.worksInBackground(isUrgent: true)
       remover?.join()
       var began = Clock.steadyMilliseconds()
       let result = Result {
         try PartitionSnapshot.make(of: source, at: target, files: files) {
-          // Half of the disk is for the others.
+          if ending.isSet { throw CancellationError() }
+          // Half of the disk is for the others, but a slow one does not keep the log for ever.
           usleep(UInt32(1_000 * min(Clock.steadyMilliseconds() - began, Self.restMillisecondsMax)))
           began = Clock.steadyMilliseconds()
         }
@@ -100,6 +105,7 @@ final class SnapshotSource {
 
   func discard() {
     copy = nil
+    guard (try? setup.files.exists(path)) != false else { return }
     let (path, files) = (path, setup.files)
     // The system takes its time to forget gigabytes.
     remover = NodeThread("snapshot-\(setup.partition.rawValue)") { [remover] in

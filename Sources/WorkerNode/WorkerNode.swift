@@ -321,7 +321,7 @@ package final class WorkerNode {
 
   private func start(_ record: GroupRecord, mayCreate: Bool, _ assignment: Laris_Assignment) {
     var durable = DurablePartition.Setup(
-      directory: configuration.data + "/partitions/" + Self.folderName(record.partition),
+      directory: configuration.data + "/partitions/" + record.partition.folderName,
       cluster: assignment.clusterID, partition: record.partition, node: configuration.node,
       incarnation: incarnation, mayCreate: mayCreate,
       terms: Terms(
@@ -339,12 +339,6 @@ package final class WorkerNode {
       stop: partitionStop, logger: logger)
     partitions[record.partition] = node
     node.start()
-  }
-
-  /// Four digits, so that folders sort.
-  package static func folderName(_ partition: PartitionID) -> String {
-    let digits = String(partition.rawValue)
-    return String(repeating: "0", count: max(0, 4 - digits.count)) + digits
   }
 }
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Cluster
 import ConfigurationManager
+import Files
 import Foundation
 import NodeSupport
 import PartitionStore
@@ -152,11 +153,9 @@ struct Inspect: ParsableCommand {
   }
 
   private func identity(_ file: String) throws -> [(String, String)] {
-    let identity: DataFolder.Identity
-    do {
-      identity = try JSONDecoder().decode(
-        DataFolder.Identity.self, from: Data(contentsOf: URL(fileURLWithPath: file)))
-    } catch { throw NodeError(.no, "it can't be read: \(error)") }
+    guard let identity = try DataFolder.identity(in: SystemFiles.directory(of: file)) else {
+      throw NodeError(.no, "it is gone")
+    }
     return [
       ("file", file), ("kind", "identity of a data folder"), ("of a", identity.kind), ("node", identity.node),
       ("cluster", identity.cluster.isEmpty ? "none yet" : identity.cluster), ("folder", identity.folder),

@@ -5,7 +5,6 @@ import LarisProtocol
 import Logging
 import NodeSupport
 import ReplicationLog
-import ReplicationLog
 
 /// Of every command that asks a cluster.
 struct ClusterOptions: ParsableArguments {

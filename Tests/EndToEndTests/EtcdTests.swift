@@ -90,13 +90,15 @@ private final class EtcdCluster {
     return try done(request).status.partitions.map(\.epoch)
   }
 
+  func wait(_ what: String, seconds: Int = 60, _ isSo: () throws -> Bool) throws {
+    try waitUntil(
+      what, seconds: seconds, state: "\(try laris(["status"]))\(nodes.keys.map { said($0) })", isSo)
+  }
+
   /// Waits until the partitions' epochs are these, in any order: a worker that was killed counts as alive
   /// for a while.
   func becomeHealthy(epochs wanted: [UInt64]) throws {
-    let until = Date() + 60
-    while try epochs().sorted() != wanted, Date() < until { usleep(20_000) }
-    let found = try epochs().sorted()
-    guard found == wanted else { throw Problem("epochs \(found), not \(wanted)") }
+    try wait("the epochs are \(wanted)") { try epochs().sorted() == wanted }
     try becomeHealthy()
   }
 
@@ -184,8 +186,7 @@ extension EndToEndTests {
       return try cluster.done(request).status.dispatcher.done
     }
     let before = try orders()
-    let started = Date() + 30
-    while try orders() < before + 1_000, Date() < started { usleep(20_000) }
+    try cluster.wait("it sells", seconds: 30) { try orders() >= before + 1_000 }
 
     cluster.etcd.stop()
     let stopped = try orders()
@@ -203,9 +204,7 @@ extension EndToEndTests {
 
     // It is heard of again, and can be changed: all groups have both workers.
     cluster.kill("worker-2")
-    let changed = Date() + 30
-    while try !cluster.epochs().allSatisfy({ $0 > 1 }), Date() < changed { usleep(20_000) }
-    #expect(try cluster.epochs().allSatisfy { $0 > 1 }, "they go on without it")
+    try cluster.wait("all go on without it", seconds: 30) { try cluster.epochs().allSatisfy { $0 > 1 } }
     try cluster.startWorker(2)
     try cluster.becomeHealthy()
     #expect(cluster.said("dispatcher-1").contains("in reach again"))
@@ -230,16 +229,16 @@ extension EndToEndTests {
     #expect(cluster.said("dispatcher-1").contains(isController))
     #expect(!cluster.said("dispatcher-2").contains(isController))
     cluster.kill("dispatcher-1")
-    let until = Date() + 40
-    while !cluster.said("dispatcher-2").contains(isController), Date() < until { usleep(50_000) }
-    #expect(cluster.said("dispatcher-2").contains(isController), "once the lease has run out")
+    try cluster.wait("another one is the controller, once the lease has run out", seconds: 40) {
+      cluster.said("dispatcher-2").contains(isController)
+    }
     #expect(cluster.stop("dispatcher-2") == 0)
     // Who stops in good order gives it up at once.
     try cluster.startDispatcher("dispatcher-3")
     try cluster.becomeHealthy()
-    let soon = Date() + 4
-    while !cluster.said("dispatcher-3").contains(isController), Date() < soon { usleep(50_000) }
-    #expect(cluster.said("dispatcher-3").contains(isController))
+    try cluster.wait("dispatcher-3 is the controller", seconds: 4) {
+      cluster.said("dispatcher-3").contains(isController)
+    }
   }
 
   @Test func `commands for etcd say what is wrong with what they were given`() throws {

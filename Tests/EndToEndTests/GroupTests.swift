@@ -168,7 +168,8 @@ extension EndToEndTests {
     primary.partitions[0].joinedPercent = 40
     for worker in workers { worker.partitions[0].epoch = alone.epoch.rawValue }
     try workers.live(until: "it is to join again") {
-      try dispatcher.status().partitions[0].members.contains { $0.role == "learner" && $0.last == 400 }
+      let row = try dispatcher.status().partitions[0]
+      return row.joinedPercent == 40 && row.members.contains { $0.role == "learner" && $0.last == 400 }
     }
     let list = try dispatcher.laris(["partition", "list"])
     #expect(list.output.contains("\(secondary) joins (40 %) -600"), "\(list.output)")

@@ -94,15 +94,8 @@ final class HandRun {
     #expect(run.exit == exit && (says.isEmpty || said.contains(says)), "\(arguments): \(run)")
   }
 
-  func wait(_ what: String, seconds: Double = 60, _ isSo: () throws -> Bool) throws {
-    let until = Date() + seconds
-    while try !isSo() {
-      guard Date() < until else {
-        throw Problem(
-          "within \(seconds) s it did not come about that \(what): \(try dispatcher.laris(["status"]))")
-      }
-      usleep(20_000)
-    }
+  func wait(_ what: String, _ isSo: () throws -> Bool) throws {
+    try waitUntil(what, state: dispatcher.laris(["status"]), isSo)
   }
 
   func waitUntilHealthy() throws {

@@ -57,6 +57,23 @@ struct Problem: Error, CustomStringConvertible {
   init(_ description: String) { self.description = description }
 }
 
+/// Waits until something is so.
+///
+/// - Parameters:
+///   - what: in words: what is waited for.
+///   - state: to be told if that does not come about.
+func waitUntil(
+  _ what: String, seconds: Int = 60, state: @autoclosure () throws -> Any, _ isSo: () throws -> Bool
+) throws {
+  let until = Date() + Double(seconds)
+  while try !isSo() {
+    guard Date() < until else {
+      throw Problem("within \(seconds) s it did not come about that \(what): \(try state())")
+    }
+    usleep(10_000)
+  }
+}
+
 /// What a program printed and how it ended.
 struct Run {
   let output: String

@@ -4,6 +4,7 @@ import Foundation
 import LarisProtocol
 import Marketplace
 import SwiftProtobuf
+import TestMarketplace
 import TestSupport
 import Wire
 
@@ -27,14 +28,7 @@ struct ReplyTarget: FuzzTarget {
       .stockChanged(shop: 1, sku: 2, price: 3, onHand: 4, reserved: 5),
       .no(Refusal(.outOfStock, lines: [.init(index: 1, sku: 2, wanted: 3, available: 0)])),
     ]
-    for answer in answers {
-      var body = ByteWriter()
-      var writer = ByteWriter()
-      let code = ReplyEncoder.writeBody(answer, into: &body)
-      ReplyEncoder.write(id: id, code: code, body: body.bytes, into: &writer)
-      seeds.append(Array(writer.bytes))
-    }
-    return seeds
+    return seeds + answers.map { replyBytes(id, $0) }
   }
 
   func run(_ bytes: UnsafeRawBufferPointer) throws -> String {

@@ -2,6 +2,7 @@ import Cluster
 import Judge
 import Marketplace
 import RunHistory
+import TestMarketplace
 import Testing
 
 struct HistoryJudgeTests {
@@ -70,8 +71,7 @@ struct HistoryJudgeTests {
       let id = run.nextID()
       run.lines[sound.adjusted].record.request = id
       run.lines[sound.adjusted].isAnswered(
-        .done,
-        MadeUpRun.reply(id, .stockChanged(shop: 1, sku: 1, price: 100, onHand: 13, reserved: 2)))
+        .done, replyBytes(id, .stockChanged(shop: 1, sku: 1, price: 100, onHand: 13, reserved: 2)))
     }
   }
 
@@ -79,8 +79,7 @@ struct HistoryJudgeTests {
     check("with outcome 1") { run, sound in
       let id = run.lines[sound.adjusted].record.request
       run.lines[sound.adjusted].isAnswered(
-        .done,
-        MadeUpRun.reply(id, .stockChanged(shop: 1, sku: 1, price: 100, onHand: 12, reserved: 2)))
+        .done, replyBytes(id, .stockChanged(shop: 1, sku: 1, price: 100, onHand: 12, reserved: 2)))
     }
     check("not the one that was recorded") { run, sound in
       run.lines[sound.adjusted].reply![20] ^= 1
@@ -106,7 +105,7 @@ struct HistoryJudgeTests {
       line.record.key = .order(order)
       line.isAnswered(
         .done,
-        MadeUpRun.reply(id, .orderPlaced(order: order, total: 200, expiresAt: MadeUpRun.began + 60_003)))
+        replyBytes(id, .orderPlaced(order: order, total: 200, expiresAt: MadeUpRun.began + 60_003)))
       return line
     }
     check("it has its end already") { run, sound in
@@ -127,17 +126,17 @@ struct HistoryJudgeTests {
     check("it was never so since entry 4") { run, sound in
       let id = run.lines[sound.secondRead].record.request
       run.lines[sound.secondRead].isAnswered(
-        .done, MadeUpRun.reply(id, MadeUpRun.sku(onHand: 8, reserved: 2, given: 10)))
+        .done, replyBytes(id, MadeUpRun.sku(onHand: 8, reserved: 2, given: 10)))
     }
     check("it was never so since entry 5") { run, sound in
       let id = run.lines[sound.orderRead].record.request
       run.lines[sound.orderRead].isAnswered(
-        .done, MadeUpRun.reply(id, .order(Sound.order(sound.order, .shipped))))
+        .done, replyBytes(id, .order(Sound.order(sound.order, .shipped))))
     }
     check("does not know order") { run, sound in
       let id = run.lines[sound.orderRead].record.request
       run.lines[sound.orderRead].isAnswered(
-        .no, MadeUpRun.reply(id, .no(Refusal(.unknownOrder))), code: UInt16(Reason.unknownOrder.rawValue))
+        .no, replyBytes(id, .no(Refusal(.unknownOrder))), code: UInt16(Reason.unknownOrder.rawValue))
     }
   }
 
@@ -145,7 +144,7 @@ struct HistoryJudgeTests {
     check("which nobody had asked for yet") { run, sound in
       let id = run.lines[sound.firstRead].record.request
       run.lines[sound.firstRead].isAnswered(
-        .done, MadeUpRun.reply(id, MadeUpRun.sku(onHand: 13, reserved: 2, given: 15)))
+        .done, replyBytes(id, MadeUpRun.sku(onHand: 13, reserved: 2, given: 15)))
     }
   }
 

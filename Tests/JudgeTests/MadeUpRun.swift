@@ -4,6 +4,7 @@ import Judge
 import Marketplace
 import Referee
 import RunHistory
+import TestMarketplace
 import Wire
 
 /// A run of one partition and one shop with a SKU, made up by hand: its log, and what its clients recorded.
@@ -59,14 +60,6 @@ struct MadeUpRun {
 
   // MARK: Clients
 
-  static func reply(_ id: RequestID, _ answer: Answer) -> [UInt8] {
-    var body = ByteWriter()
-    let code = ReplyEncoder.writeBody(answer, into: &body)
-    var writer = ByteWriter()
-    ReplyEncoder.write(id: id, code: code, body: body.bytes, into: &writer)
-    return Array(writer.bytes)
-  }
-
   /// A request that is sent now and ends 5 µs later; the next one is sent 10 µs later.
   @discardableResult
   mutating func record(
@@ -79,8 +72,8 @@ struct MadeUpRun {
     switch answer {
     case nil: break
     case .no(let refusal):
-      line.isAnswered(.no, Self.reply(id, answer!), code: UInt16(refusal.reason.rawValue))
-    default: line.isAnswered(.done, Self.reply(id, answer!))
+      line.isAnswered(.no, replyBytes(id, answer!), code: UInt16(refusal.reason.rawValue))
+    default: line.isAnswered(.done, replyBytes(id, answer!))
     }
     lines.append(line)
     return lines.count - 1

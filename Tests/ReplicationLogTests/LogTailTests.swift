@@ -5,8 +5,7 @@ import Testing
 
 struct LogTailTests {
   private func kept(_ tail: LogTail, _ segments: [(endedAt: Int64, bytes: Int)], now: Int64 = 100) -> Int {
-    let segments = segments.map { LogTail.Segment(endedAt: $0.endedAt, bytes: $0.bytes) }
-    return segments.count - tail.surplus(of: segments, now: now)
+    segments.count - tail.surplus(of: segments.map(\.bytes), now: now) { segments[$0].endedAt }
   }
 
   @Test func `a segment stays for the time and in the bytes that are given`() {

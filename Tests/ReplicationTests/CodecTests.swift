@@ -30,7 +30,11 @@ struct CodecTests {
             isClockBehind: true)), []
       ),
       (.nack((0..<random.pick(0...40)).map { _ in mark(&random) }), []),
-      (.stale, []), (.snapshotNeeded(base: SequenceNumber(71)), []), (.restarted, []),
+      (.stale, []), (.snapshotNeeded(base: SequenceNumber(71)), []),
+      (
+        .snapshotNeeded(
+          base: SequenceNumber(71), stranger: LogMark(sn: SequenceNumber(72), tag: Epoch(2), hash: 3)), []
+      ), (.restarted, []),
     ]
   }
 

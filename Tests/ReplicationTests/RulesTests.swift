@@ -185,15 +185,20 @@ struct RulesTests {
     #expect(group.replicas["a"]!.isActive)
   }
 
-  @Test func `rule 11: a learner that was left behind takes a snapshot, and one that was not takes none`() {
-    var replica = Replica(
-      .init(cluster: Group.cluster, partition: Group.partition, node: "c", incarnation: Incarnation(1)),
-      .empty, now: 0)
+  /// It is "c", and joins "a" and "b".
+  private func joinInEpoch2(_ replica: inout Replica) {
     let record = GroupRecord(
       partition: Group.partition, epoch: Epoch(2), primary: "a", incarnation: Incarnation(1),
       secondaries: ["b"], isOpened: true, proposal: .join("c"))
     replica.configurationWasRead(record, now: 1)
     replica.epochIsDurable(Epoch(2), now: 2)
+  }
+
+  @Test func `rule 11: a learner that was left behind takes a snapshot, and one that was not takes none`() {
+    var replica = Replica(
+      .init(cluster: Group.cluster, partition: Group.partition, node: "c", incarnation: Incarnation(1)),
+      .empty, now: 0)
+    joinInEpoch2(&replica)
     let head = BlockHead(
       tag: Epoch(2), first: SequenceNumber(1), count: 3, time: 0, entriesHash: 1, previousHash: 0)
     replica.receive(.prepare(head, committed: .empty), envelope(2, "a"), now: 3, wall: 0)
@@ -290,11 +295,7 @@ struct RulesTests {
         epoch: Epoch(1), base: .empty, blocks: [mine.mark], time: 0, committed: SequenceNumber(1),
         checkpointed: SequenceNumber(1), isClean: true),
       now: 0)
-    let record = GroupRecord(
-      partition: Group.partition, epoch: Epoch(2), primary: "a", incarnation: Incarnation(1),
-      secondaries: ["b"], isOpened: true, proposal: .join("c"))
-    replica.configurationWasRead(record, now: 1)
-    replica.epochIsDurable(Epoch(2), now: 2)
+    joinInEpoch2(&replica)
     #expect(replica.role == .learner && !replica.isAwaitingSnapshot)
     _ = replica.takeEffects()
     replica.receive(.prepare(theirs, committed: theirs.mark), envelope(2, "a"), now: 3, wall: 0)
@@ -304,6 +305,50 @@ struct RulesTests {
     // It has nothing to show, so that it gets a snapshot; and none of the group's blocks goes behind its own.
     #expect(effects.contains { if case .send("a", _, .nack([])) = $0 { true } else { false } })
     #expect(!effects.contains { if case .append = $0 { true } else { false } })
+  }
+
+  @Test func `rule 10: a learner whose log begins with another history than the group's says so`() {
+    func mark(_ sn: UInt64, _ hash: UInt64) -> LogMark {
+      LogMark(sn: SequenceNumber(sn), tag: Epoch(1), hash: hash)
+    }
+    // Committed through 5, and has a block behind that.
+    var replica = Replica(
+      .init(cluster: Group.cluster, partition: Group.partition, node: "c", incarnation: Incarnation(1)),
+      .init(
+        epoch: Epoch(1), base: mark(5, 50), blocks: [mark(7, 70)], time: 0, committed: SequenceNumber(5),
+        checkpointed: SequenceNumber(5), isClean: true),
+      now: 0)
+    joinInEpoch2(&replica)
+    _ = replica.takeEffects()
+    // Of what it had before; of what may never have been committed; of nothing.
+    for stranger in [mark(5, 51), mark(7, 70), nil] {
+      replica.receive(
+        .snapshotNeeded(base: SequenceNumber(3), stranger: stranger), envelope(2, "a"), now: 3, wall: 0)
+      #expect(!replica.isAwaitingSnapshot && replica.takeEffects().isEmpty, "\(stranger as Any)")
+    }
+    replica.receive(
+      .snapshotNeeded(base: SequenceNumber(3), stranger: mark(5, 50)), envelope(2, "a"), now: 4, wall: 0)
+    #expect(replica.takeEffects().contains(.alarm(.quarantined(SequenceNumber(5)))))
+    #expect(replica.isAwaitingSnapshot && replica.count(.rule10Quarantined) == 1)
+  }
+
+  @Test func `rule 11: a primary names what its log would have to have of a learner's`() {
+    let group = Group(["a", "b", "c"], secondaries: ["b"])
+    for _ in 0..<3 { group.write("a") }
+    group.record.proposal = .join("c")
+    group.act("a") { $0.configurationWasTold(group.record, now: group.now) }
+    func mark(_ sn: UInt64) -> LogMark { LogMark(sn: SequenceNumber(sn), tag: Epoch(1), hash: 99) }
+    let last = group.replicas["a"]!.last.sn.rawValue
+    var replica = group.replicas["a"]!
+    let epoch = replica.epoch.rawValue
+    _ = replica.takeEffects()
+    replica.receive(
+      .nack([mark(last + 1), mark(last), mark(1)]), envelope(epoch, "c"), now: group.now + 1_000, wall: 0)
+    let strangers = replica.takeEffects().compactMap { effect -> LogMark? in
+      guard case .send("c", _, .snapshotNeeded(_, let stranger)) = effect else { return nil }
+      return stranger
+    }
+    #expect(strangers == [mark(1)])
   }
 
   @Test func `rule 8: a restarted primary takes a new epoch, and a restarted secondary gets one`() {

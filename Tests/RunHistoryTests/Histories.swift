@@ -4,7 +4,6 @@ import Foundation
 import Marketplace
 import RunHistory
 import TestSupport
-import Wire
 
 /// Histories and the replies that belong to them.
 enum Histories {
@@ -18,15 +17,6 @@ enum Histories {
 
   static func order(_ number: UInt64, partition: UInt16 = 0) -> OrderID {
     OrderID(at: 1_700_000_000_000, partition: partition, sequenceNumber: number)
-  }
-
-  /// A reply as a partition keeps it.
-  static func reply(_ id: RequestID, _ answer: Answer) -> [UInt8] {
-    var body = ByteWriter()
-    let code = ReplyEncoder.writeBody(answer, into: &body)
-    var writer = ByteWriter()
-    ReplyEncoder.write(id: id, code: code, body: body.bytes, into: &writer)
-    return Array(writer.bytes)
   }
 
   static func hash(_ bytes: [UInt8]) -> UInt64 { bytes.withUnsafeBytes { XXH64.hash($0) } }

@@ -2,6 +2,7 @@ import Bytes
 import Cluster
 import Marketplace
 import RunHistory
+import TestMarketplace
 import TestSupport
 import Testing
 import Wire
@@ -38,7 +39,7 @@ struct HistoryAuditTests {
       _ command: HistoryRecord.Command, _ id: RequestID, _ key: HistoryRecord.Key, _ answer: Answer,
       isDone: Bool
     ) {
-      let reply = Histories.reply(id, answer)
+      let reply = replyBytes(id, answer)
       replies[id] = reply
       var record = HistoryRecord(command, isDone ? .done : .no, request: id, key: key)
       record.replyHash = Histories.hash(reply)
@@ -105,10 +106,10 @@ struct HistoryAuditTests {
 
   @Test func `a request that had no effect and yet has one is found; a sealed one is well`() {
     var world = World()
-    world.replies[Histories.request(300)] = Histories.reply(
+    world.replies[Histories.request(300)] = replyBytes(
       Histories.request(300), .orderPlaced(order: Histories.order(99), total: 1, expiresAt: 1))
     #expect(world.kinds == [.executed])
-    world.replies[Histories.request(300)] = Histories.reply(
+    world.replies[Histories.request(300)] = replyBytes(
       Histories.request(300), .no(Refusal(.requestSealed)))
     #expect(world.kinds.isEmpty)
   }
@@ -154,7 +155,7 @@ struct HistoryAuditTests {
     #expect(world.kinds == [.unresolved])
 
     // Executed after all: its order is explained, but nobody knew.
-    world.replies[id] = Histories.reply(id, .orderPlaced(order: order, total: 1, expiresAt: 1))
+    world.replies[id] = replyBytes(id, .orderPlaced(order: order, total: 1, expiresAt: 1))
     world.orders += 1
     #expect(world.kinds == [.unresolved])
 

@@ -89,4 +89,22 @@ struct RepliesFileTests {
     }
     #expect(!FileManager.default.fileExists(atPath: folder.path + "/h"))
   }
+
+  @Test func `a history whose file of replies can't be made leaves nothing behind, and may be tried again`()
+    throws
+  {
+    let folder = try TestFolder()
+    // So long a name that nothing fits behind it.
+    let path = folder.path + "/" + String(repeating: "h", count: 250)
+    for _ in 0..<3 {
+      #expect {
+        _ = try HistoryWriter(path: path, header: Histories.header, keepsReplies: true)
+      } throws: {
+        ($0 as? HistoryError)?.file == HistoryFormat.repliesPath(of: path)
+      }
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == [])
+    }
+    try Histories.write([], to: path)
+    #expect(try Histories.read(path).end != nil)
+  }
 }

@@ -4,20 +4,13 @@ import Foundation
 import LarisProtocol
 import Marketplace
 import SwiftProtobuf
+import TestMarketplace
 import Testing
 import Wire
 
 /// Replies that the lean encoder writes, as SwiftProtobuf reads them.
 struct ReplyTests {
   private let id = RequestID(high: 0x0102_0304_0506_0708, low: 0x090A_0B0C_0D0E_0F10)
-
-  private func reply(_ answer: Answer) -> [UInt8] {
-    var body = ByteWriter(capacity: 1)
-    let code = ReplyEncoder.writeBody(answer, into: &body)
-    var writer = ByteWriter(capacity: 1)
-    ReplyEncoder.write(id: id, code: code, body: body.bytes, into: &writer)
-    return Array(writer.bytes)
-  }
 
   private func peek(_ bytes: [UInt8]) throws -> ReplyPeek {
     try bytes.withUnsafeBytes { try ReplyPeek($0) }
@@ -224,7 +217,7 @@ struct ReplyTests {
     var values = RandomValues(seed: seed)
     for step in 0..<2_000 {
       let answer = answer(&values)
-      let bytes = reply(answer)
+      let bytes = replyBytes(id, answer)
       let message = try Laris_Reply(serializedBytes: bytes)
       let meant = try expected(answer)
       guard message == meant else {
@@ -255,7 +248,7 @@ struct ReplyTests {
   @Test func `a reply that tells another one's reply says where that stands`() throws {
     var values = RandomValues(seed: 5)
     for _ in 0..<500 {
-      let inner = reply(answer(&values))
+      let inner = replyBytes(id, answer(&values))
       let outer = try Laris_Reply.with {
         $0.requestID = Data(RequestID(high: 1, low: 2).bytes)
         $0.outcome = .done
@@ -298,7 +291,7 @@ struct ReplyTests {
   @Test func `a reply that is cut or damaged crashes no peek`() throws {
     var values = RandomValues(seed: 9)
     for _ in 0..<2_000 {
-      var bytes = reply(answer(&values))
+      var bytes = replyBytes(id, answer(&values))
       let at = values.random.pick(0...bytes.count - 1)
       _ = try? peek(Array(bytes[..<at]))
       bytes[at] = UInt8(values.random.pick(0...255))

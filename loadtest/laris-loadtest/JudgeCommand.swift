@@ -17,8 +17,9 @@ struct JudgeCommand: ParsableCommand {
       times of sending and answering allow.
 
       Logs must go back to a partition's first entry: run the workers with --log-keep-seconds and --log-keep-mib
-      so high that nothing goes. Give all workers' folders; each log may begin later, where another one has what
-      is before it: partitions/NNNN, or partitions/NNNN.* of one that was set aside, as far as it is sound. Stop the workers first, or let them rest.
+      so high that nothing goes. Without that no history is read. Give all workers' folders: a log may begin late,
+      where another one has what is before it. It reads partitions/NNNN, and partitions/NNNN.* of one that was set
+      aside, as far as it is sound. Stop the workers first, or let them rest.
 
         laris-loadtest judge --history sale.history.lz4 --log laris-data/worker-1 --log laris-data/worker-2
 
@@ -67,9 +68,17 @@ struct JudgeCommand: ParsableCommand {
       try terms(identities), partitions: header.partitions, isComplete: complete)
     var notes: [String] = []
     var logs = 0
-    for partition in 0..<header.partitions { try read(partition, header.cluster, &judge, &logs, &notes) }
-    for (path, reader) in readers { try stream(path, reader, &judge, &notes) }
-    judge.judge()
+    var areWhole = true
+    for partition in 0..<header.partitions {
+      if try !read(partition, header.cluster, &judge, &logs, &notes) { areWhole = false }
+    }
+    if areWhole {
+      for (path, reader) in readers { try stream(path, reader, &judge, &notes) }
+      judge.judge()
+    } else {
+      // Every answer would be a finding.
+      notes.append("no history was read: the logs don't go back to the first entry of every partition")
+    }
     Output.line(json ? try jsonText(judge, notes, logs) : text(judge, notes, logs))
     if judge.findings > 0 { throw ExitCode(1) }
   }
@@ -77,16 +86,15 @@ struct JudgeCommand: ParsableCommand {
   // MARK: Logs
 
   private func identity(_ folder: String) throws -> DataFolder.Identity {
-    let path = folder + "/laris.json"
+    let why: String
     do {
-      let identity = try JSONDecoder().decode(
-        DataFolder.Identity.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
-      guard identity.kind == "worker" else { throw Failure(description: "it is a \(identity.kind)'s") }
-      return identity
+      let identity = try DataFolder.identity(in: folder)
+      if let identity, identity.kind == "worker" { return identity }
+      why = identity.map { "it is a \($0.kind)'s" } ?? "it has no laris.json"
     } catch {
-      let why = (error as? Failure)?.description ?? (error as NSError).localizedDescription
-      throw Failure(description: "\(folder) is no worker's data folder: \(why)")
+      why = "\(error)"
     }
+    throw Failure(description: "\(folder) is no worker's data folder: \(why)")
   }
 
   private func terms(_ identities: [DataFolder.Identity]) throws -> Terms {
@@ -101,12 +109,12 @@ struct JudgeCommand: ParsableCommand {
     return Terms(reserveMilliseconds: reserve, feeBasisPoints: fee)
   }
 
+  /// - Returns: false: its beginning is missing, and the judge has none of it.
   private func read(
     _ number: Int, _ cluster: String, _ judge: inout HistoryJudge, _ count: inout Int, _ notes: inout [String]
-  ) throws {
+  ) throws -> Bool {
     let partition = PartitionID(UInt16(number))
-    let digits = String(number)
-    let name = String(repeating: "0", count: max(0, 4 - digits.count)) + digits
+    let name = partition.folderName
     var logs: [ReplicaLog] = []
     for folder in log {
       // One that was set aside is there as `NNNN.damaged-TIME` or the like.
@@ -129,11 +137,12 @@ struct JudgeCommand: ParsableCommand {
     }
     count += logs.count
     let joined = JoinedLog(logs)
-    if joined.pieces.isEmpty { judge.find("partition \(number): no folder has its log") }
+    if logs.isEmpty { judge.find("partition \(number): no folder has its log") }
     for problem in joined.problems { judge.find("partition \(number): \(problem)") }
     if joined.leftOut > 0 {
       notes.append("partition \(number): \(joined.leftOut) entries of single replicas were never committed")
     }
+    guard joined.isWhole else { return false }
     for piece in joined.pieces {
       do {
         try logs[piece.log].read(
@@ -141,6 +150,7 @@ struct JudgeCommand: ParsableCommand {
         ) { judge.take($0, of: number) }
       } catch { judge.find("\(error)") }
     }
+    return true
   }
 
   private static func names(in folder: String) throws -> [String] {
