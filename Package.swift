@@ -1,6 +1,14 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+/// What the simulation runs besides replicas.
+let world: [Target.Dependency] = [
+  "Bytes", "ClientCore", "Cluster", "DispatcherCore", "Marketplace", "Referee", "Wire", "WorkerCore",
+]
+let withBugs: [SwiftSetting] = [.define("DELIBERATE_BUGS")]
+
 let package = Package(
   name: "laris",
   products: [
@@ -30,15 +38,15 @@ let package = Package(
     .target(name: "Referee", dependencies: ["Cluster", "Marketplace"]),
 
     // The cores in a world of chance.
+    .target(name: "Simulation", dependencies: ["Replication"] + world),
+    .executableTarget(name: "laris-sim", dependencies: ["Simulation", argumentParser]),
+
+    // The same again, from the same files, with deliberate bugs compiled in: the simulation must find them.
+    .target(name: "ReplicationWithBugs", dependencies: ["Bytes", "Cluster"], swiftSettings: withBugs),
     .target(
-      name: "Simulation",
-      dependencies: [
-        "Bytes", "ClientCore", "Cluster", "DispatcherCore", "Marketplace", "Referee", "Replication", "Wire",
-        "WorkerCore",
-      ]),
+      name: "SimulationWithBugs", dependencies: ["ReplicationWithBugs"] + world, swiftSettings: withBugs),
     .executableTarget(
-      name: "laris-sim",
-      dependencies: ["Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+      name: "laris-sim-bugs", dependencies: ["SimulationWithBugs", argumentParser], swiftSettings: withBugs),
 
     // C libraries, and the owners above them.
     .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
@@ -108,7 +116,7 @@ let package = Package(
         "Bytes", "Cluster", "ConfigurationManager", "Curl", "DispatcherNode", "Files", "LarisClient",
         "LarisProtocol", "NodeSupport", "PartitionStore", "ReplicationLog", "RunHistory", "SQLite", "Wire",
         "WorkerCore", "WorkerNode", "ZeroMQ",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        argumentParser,
       ]),
     .target(
       name: "LoadTest",
@@ -122,7 +130,7 @@ let package = Package(
       name: "laris-loadtest",
       dependencies: [
         "Cluster", "Judge", "LarisClient", "LarisProtocol", "LoadTest", "Marketplace", "NodeSupport",
-        "RunHistory", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "RunHistory", argumentParser,
       ],
       path: "loadtest/laris-loadtest"),
 
@@ -146,7 +154,7 @@ let package = Package(
       path: "Tests/Fuzz"),
     .executableTarget(
       name: "laris-fuzz",
-      dependencies: ["Fuzz", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: ["Fuzz", argumentParser],
       path: "Tests/laris-fuzz"),
     .testTarget(name: "FuzzTests", dependencies: ["TestSupport", "Fuzz", "laris-fuzz"], exclude: ["corpus"]),
     .target(
@@ -238,7 +246,9 @@ let package = Package(
         "TestMarketplace", "TestSupport", "Bytes", "Cluster", "Judge", "Marketplace", "Referee",
         "ReplicationLog", "RunHistory", "Wire",
       ]),
-    .testTarget(name: "SimulationTests", dependencies: ["Simulation", "laris-sim"]),
+    .testTarget(
+      name: "SimulationTests",
+      dependencies: ["Simulation", "laris-sim", "SimulationWithBugs", "laris-sim-bugs"]),
     .testTarget(name: "ArchitectureTests"),
     .testTarget(
       name: "EndToEndTests",

@@ -26,7 +26,11 @@ package struct ConfigurationState: Sendable {
 
   package func group(_ partition: PartitionID) -> GroupRecord { groups[Int(partition.rawValue)] }
 
-  package func history(of partition: PartitionID) -> [GroupChange] { history[Int(partition.rawValue)] }
+  /// The latest changes before `epoch`, or of all, the oldest first.
+  package func history(of partition: PartitionID, before epoch: Epoch? = nil) -> [GroupChange] {
+    let older = history[Int(partition.rawValue)].prefix { epoch == nil || $0.record.epoch < epoch! }
+    return Array(older.suffix(GroupChange.historyPage))
+  }
 
   private mutating func touch(_ number: Int) {
     revision += 1
@@ -38,7 +42,7 @@ package struct ConfigurationState: Sendable {
   ) -> ChangeOutcome {
     precondition(change.problem == nil, "\(change.problem!)")
     let number = Int(change.record.partition.rawValue)
-    if let known = history[number].first(where: { $0.record.epoch == change.record.epoch }) {
+    if let known = history[number].last(where: { $0.record.epoch == change.record.epoch }) {
       return known == change ? .accepted : .refused(groups[number])
     }
     guard groups[number].epoch.next == change.record.epoch else { return .refused(groups[number]) }
@@ -47,7 +51,6 @@ package struct ConfigurationState: Sendable {
     groups[number] = change.record
     groups[number].isOpened = isOpened
     history[number].append(change)
-    if history[number].count > GroupChange.historyMax { history[number].removeFirst() }
     touch(number)
     return .accepted
   }

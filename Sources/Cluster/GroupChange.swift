@@ -25,8 +25,8 @@ package struct GroupChange: Equatable, Sendable {
   }
 
   package static let textBytesMax = 256
-  /// Changes of one group that are kept; older ones are forgotten.
-  package static let historyMax = 64
+  /// Changes of one group that are told at a time. All are kept.
+  package static let historyPage = 64
 
   /// What no configuration manager takes; nil: it is sound.
   package var problem: String? {
@@ -44,7 +44,7 @@ package struct GroupChange: Equatable, Sendable {
 
 /// What became of a change, or of a proposal.
 package enum ChangeOutcome: Equatable, Sendable {
-  /// It was made. What was accepted once is accepted again while the history remembers it.
+  /// It was made. What was accepted once is accepted again: history keeps it.
   case accepted
   /// It was not made, and won't be: the group stands at another epoch. This is what holds.
   case refused(GroupRecord)

@@ -27,8 +27,11 @@ package protocol ConfigurationManager: AnyObject {
     as controller: Leadership?
   ) -> ChangeOutcome
 
-  /// The latest changes of a group, oldest first, at most ``GroupChange/historyMax``.
-  func history(of partition: PartitionID) throws(ConfigurationError) -> [GroupChange]
+  /// Rule 7: every change of a group is kept. The latest ones before `epoch`, or of all, the oldest first, at most
+  /// ``GroupChange/historyPage``.
+  func history(
+    of partition: PartitionID, before epoch: Epoch?
+  ) throws(ConfigurationError) -> [GroupChange]
 
   /// Notes that a partition serves, before it gets its first request: its data exists from now on.
   func markOpened(_ partition: PartitionID) throws(ConfigurationError)
@@ -73,6 +76,11 @@ package protocol ConfigurationManager: AnyObject {
 }
 
 extension ConfigurationManager {
+  /// The latest changes.
+  package func history(of partition: PartitionID) throws(ConfigurationError) -> [GroupChange] {
+    try history(of: partition, before: nil)
+  }
+
   package func propose(
     _ proposal: GroupProposal?, to partition: PartitionID, ifEpoch epoch: Epoch, as controller: Leadership?
   ) -> ChangeOutcome {

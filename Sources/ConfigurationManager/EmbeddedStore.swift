@@ -204,16 +204,13 @@ package final class EmbeddedStore: ConfigurationManager {
     let record = change.record
     return changing {
       let group = try readGroup(record.partition)
-      if let known = try readHistory(of: record.partition, epoch: record.epoch).first {
+      let epoch = Int64(clamping: record.epoch.rawValue)
+      if let known = try readHistory(of: record.partition, from: epoch, through: epoch).first {
         return known == change ? .accepted : .refused(group)
       }
       guard group.epoch.next == record.epoch else { return .refused(group) }
       guard isController(controller) else { return .deposed }
       try Self.write(change, to: database, revision: try nextRevision())
-      let forget = try database.prepare("DELETE FROM history WHERE partition = ?1 AND epoch <= ?2")
-      forget.bind(1, Int64(record.partition.rawValue))
-      forget.bind(2, Int64(record.epoch.rawValue) - Int64(GroupChange.historyMax))
-      try forget.run()
       return .accepted
     }
   }
@@ -273,20 +270,27 @@ package final class EmbeddedStore: ConfigurationManager {
     }
   }
 
-  package func history(of partition: PartitionID) throws(ConfigurationError) -> [GroupChange] {
-    try reading { try readHistory(of: partition, epoch: nil) }
+  package func history(
+    of partition: PartitionID, before epoch: Epoch?
+  ) throws(ConfigurationError) -> [GroupChange] {
+    try reading {
+      try readHistory(of: partition, through: epoch.map { Int64(clamping: $0.rawValue) - 1 } ?? .max)
+    }
   }
 
-  private func readHistory(of partition: PartitionID, epoch: Epoch?) throws -> [GroupChange] {
+  private func readHistory(
+    of partition: PartitionID, from first: Int64 = 0, through last: Int64
+  ) throws -> [GroupChange] {
     let read = try database.prepare(
       """
       SELECT partition, epoch, primary_node, incarnation, 0, secondaries, proposal, proposal_node, at, why,
         author, commit_point
-      FROM history WHERE partition = ?1 AND (?2 IS NULL OR epoch = ?2) ORDER BY epoch DESC LIMIT ?3
+      FROM history WHERE partition = ?1 AND epoch BETWEEN ?2 AND ?3 ORDER BY epoch DESC LIMIT ?4
       """)
     read.bind(1, Int64(partition.rawValue))
-    if let epoch { read.bind(2, epoch.rawValue) } else { read.bindNull(2) }
-    read.bind(3, Int64(GroupChange.historyMax))
+    read.bind(2, first)
+    read.bind(3, last)
+    read.bind(4, Int64(GroupChange.historyPage))
     var changes: [GroupChange] = []
     while try read.step() {
       let change = GroupChange(

@@ -42,6 +42,8 @@ enum Etcd {
     var range_end: Data?
     var min_mod_revision: EtcdInt?
     var limit: EtcdInt?
+    var sort_order: String?
+    var sort_target: String?
   }
 
   struct RangeAnswer: Decodable {
@@ -58,7 +60,6 @@ enum Etcd {
 
   struct DeleteRange: Encodable {
     var key: Data
-    var range_end: Data?
   }
 
   struct Compare: Encodable {
@@ -94,8 +95,8 @@ enum Etcd {
     static func put(_ key: Data, _ value: Data, lease: Int64? = nil) -> Operation {
       Operation(request_put: Put(key: key, value: value, lease: lease.map { EtcdInt($0) }))
     }
-    static func delete(_ key: Data, to end: Data? = nil) -> Operation {
-      Operation(request_delete_range: DeleteRange(key: key, range_end: end))
+    static func delete(_ key: Data) -> Operation {
+      Operation(request_delete_range: DeleteRange(key: key))
     }
   }
 

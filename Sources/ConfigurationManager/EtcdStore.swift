@@ -165,11 +165,14 @@ package final class EtcdStore: ConfigurationManager {
     return try found(answer, partition).group
   }
 
-  package func history(of partition: PartitionID) throws(ConfigurationError) -> [GroupChange] {
+  package func history(
+    of partition: PartitionID, before epoch: Epoch?
+  ) throws(ConfigurationError) -> [GroupChange] {
     let prefix = keys.history(partition)
-    let answer = try read(
-      [Etcd.Operation(request_range: Etcd.Range(key: prefix, range_end: keys.end(of: prefix)))],
-      by: gateway.deadline())
+    let latest = Etcd.Range(
+      key: prefix, range_end: epoch.map { keys.history(partition, $0) } ?? keys.end(of: prefix),
+      limit: EtcdInt(Int64(GroupChange.historyPage)), sort_order: "DESCEND", sort_target: "KEY")
+    let answer = try read([Etcd.Operation(request_range: latest)], by: gateway.deadline())
     var changes: [GroupChange] = []
     for found in answer.responses?.first?.response_range?.kvs ?? [] {
       changes.append(
@@ -177,7 +180,7 @@ package final class EtcdStore: ConfigurationManager {
           try EtcdValues.change(found.value, of: partition)
         })
     }
-    return changes
+    return changes.reversed()
   }
 
   /// A group as a transaction found it.
@@ -261,12 +264,7 @@ package final class EtcdStore: ConfigurationManager {
       guard present.group.epoch.next == epoch else { return .done(.refused(present.group)) }
       var record = change.record
       record.isOpened = present.group.isOpened
-      var others: [Etcd.Operation] = [.put(keys.history(partition, epoch), EtcdValues.encode(change))]
-      if epoch.rawValue > UInt64(GroupChange.historyMax) {
-        let oldest = Epoch(epoch.rawValue - UInt64(GroupChange.historyMax) + 1)
-        others.append(.delete(keys.history(partition), to: keys.history(partition, oldest)))
-      }
-      return .write(record, and: others)
+      return .write(record, and: [.put(keys.history(partition, epoch), EtcdValues.encode(change))])
     }
   }
 

@@ -25,8 +25,8 @@ package final class MemoryStore: ConfigurationManager {
   package func group(_ partition: PartitionID) -> GroupRecord {
     content.state.withLock { $0.group(partition) }
   }
-  package func history(of partition: PartitionID) -> [GroupChange] {
-    content.state.withLock { $0.history(of: partition) }
+  package func history(of partition: PartitionID, before epoch: Epoch?) -> [GroupChange] {
+    content.state.withLock { $0.history(of: partition, before: epoch) }
   }
 
   package func change(_ change: GroupChange, as controller: Leadership?) -> ChangeOutcome {

@@ -7,7 +7,8 @@ import Wire
 
 /// What operators want of the configuration store.
 enum OperatorOrder: Sendable {
-  case history(PartitionID)
+  /// A page of it; nil: the latest.
+  case history(PartitionID, before: Epoch?)
   case ask(GroupProposal, PartitionID, ifEpoch: Epoch)
   /// What is to become of a worker from now on.
   case plan(Plans.Worker?, for: String)

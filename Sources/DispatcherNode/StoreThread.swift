@@ -295,9 +295,9 @@ final class StoreThread: Sendable {
   private func carryOut(_ order: OperatorOrder, _ work: Work) -> OperatorOutcome {
     guard !work.isAway else { return .notAsked }
     switch order {
-    case .history(let partition):
+    case .history(let partition, let epoch):
       let changes = attempt(work) { () throws(ConfigurationError) in
-        try work.store.history(of: partition)
+        try work.store.history(of: partition, before: epoch)
       }
       return changes.map { .history($0) } ?? .notAsked
     case .ask(let proposal, let partition, let epoch):

@@ -14,7 +14,8 @@ extension WorkerRegistry {
     switch command {
     case .getGroupHistory(let wanted):
       guard let group = group(wanted.partition) else { return noPartition(wanted.partition) }
-      return .order(.history(group.partition))
+      let epoch = wanted.beforeEpoch == 0 ? nil : Epoch(wanted.beforeEpoch)
+      return .order(.history(group.partition, before: epoch))
     case .switchPrimary(let wanted):
       guard let group = group(wanted.partition) else { return noPartition(wanted.partition) }
       return consider(wanted, group)

@@ -475,7 +475,7 @@ package struct DurablePartition: ~Copyable {
     let needsOfOrders = core.collectNeedsOfOrders()
     if !needsOfOrders.isEmpty { try reader.load(needsOfOrders, isOfOrders: true, into: &core) }
     core.switchRules(to: replica.agreedRules())
-    core.seal(now: now)
+    core.seal(now: now, steady: steady)
     let isLogged = core.entryCount > 0
     if isLogged {
       let entriesHash = XXH64.hash(core.entries.bytes)

@@ -1424,13 +1424,16 @@ public nonisolated struct Laris_GetStatus: Sendable {
   public init() {}
 }
 
-/// The changes of a partition's members, the latest 64.
+/// The changes of a partition's members, 64 at most at a time.
 public nonisolated struct Laris_GetGroupHistory: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   public var partition: UInt32 = 0
+
+  /// The latest ones before this epoch; 0: the latest of all. To read on, the first `epoch` that came.
+  public var beforeEpoch: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -3908,7 +3911,7 @@ nonisolated extension Laris_GetStatus: SwiftProtobuf.Message, SwiftProtobuf._Mes
 
 nonisolated extension Laris_GetGroupHistory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetGroupHistory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{3}before_epoch\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3917,6 +3920,7 @@ nonisolated extension Laris_GetGroupHistory: SwiftProtobuf.Message, SwiftProtobu
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularUInt32Field(value: &self.partition) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.beforeEpoch) }()
       default: break
       }
     }
@@ -3926,11 +3930,15 @@ nonisolated extension Laris_GetGroupHistory: SwiftProtobuf.Message, SwiftProtobu
     if self.partition != 0 {
       try visitor.visitSingularUInt32Field(value: self.partition, fieldNumber: 1)
     }
+    if self.beforeEpoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.beforeEpoch, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Laris_GetGroupHistory, rhs: Laris_GetGroupHistory) -> Bool {
     if lhs.partition != rhs.partition {return false}
+    if lhs.beforeEpoch != rhs.beforeEpoch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

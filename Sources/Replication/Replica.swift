@@ -18,7 +18,11 @@ package struct Replica: Sendable {
   /// E of the process before.
   let epochAtStart: Epoch
   package let settings: Settings
-  package var mutation: Mutation = []
+  #if DELIBERATE_BUGS
+    package var mutation: Mutation = []
+  #else
+    var mutation: Mutation { [] }
+  #endif
 
   /// E.
   package internal(set) var epoch: Epoch

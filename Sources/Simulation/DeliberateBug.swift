@@ -1,4 +1,8 @@
-import Replication
+#if DELIBERATE_BUGS
+  import ReplicationWithBugs
+#else
+  import Replication
+#endif
 
 /// Deliberate faults of the cores and their shell. Each must be caught: a simulation that finds nothing in
 /// a broken program proves nothing of a sound one.
@@ -29,6 +33,9 @@ package enum DeliberateBug: String, CaseIterable, Sendable {
 
   /// Of the shell: what the desk answers does not move the grace by which the replica decides.
   case twoGraces = "two-graces"
+  /// Of the shell, and rule 9 to the letter: who had a sync error is ineligible from then on. A group whose members
+  /// all had one stands still until an operator comes.
+  case syncErrorIsRecorded = "sync-error-is-recorded"
 
   var mutation: Replica.Mutation {
     switch self {
@@ -51,7 +58,7 @@ package enum DeliberateBug: String, CaseIterable, Sendable {
     case .damagedIsEligible: .damagedIsEligible
     case .restartedMemberGoesOn: .restartedMemberGoesOn
     case .switchBeforeAllKnow: .switchBeforeAllKnow
-    case .dedupeLost, .answerBeforeCommit, .twoGraces: []
+    case .dedupeLost, .answerBeforeCommit, .twoGraces, .syncErrorIsRecorded: []
     }
   }
 }

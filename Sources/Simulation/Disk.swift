@@ -1,8 +1,13 @@
 import Bytes
 import Cluster
 import Marketplace
-import Replication
 import WorkerCore
+
+#if DELIBERATE_BUGS
+  import ReplicationWithBugs
+#else
+  import Replication
+#endif
 
 /// A block as a log has it.
 final class StoredBlock {

@@ -1,6 +1,11 @@
 import Cluster
 import DispatcherCore
-import Replication
+
+#if DELIBERATE_BUGS
+  import ReplicationWithBugs
+#else
+  import Replication
+#endif
 
 /// A dispatcher's machine, and the process that runs there or does not.
 final class Dispatcher {

@@ -12,6 +12,7 @@ package enum Fault: Int, CaseIterable, Sendable {
   case upgraded, outdated
   case memoryFlip
   case anotherHistory
+  case storageOutage
 }
 
 /// Swarm: each seed has its own mixture, with some kinds turned off. Chances are in 1,000.

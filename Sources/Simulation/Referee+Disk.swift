@@ -1,7 +1,12 @@
 import Cluster
 import Marketplace
 import Referee
-import Replication
+
+#if DELIBERATE_BUGS
+  import ReplicationWithBugs
+#else
+  import Replication
+#endif
 
 extension LogMark {
   fileprivate var judged: Referee.Mark { Referee.Mark(sn: sn.rawValue, hash: hash) }

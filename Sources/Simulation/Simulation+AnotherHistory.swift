@@ -1,6 +1,11 @@
 import Bytes
 import Cluster
-import Replication
+
+#if DELIBERATE_BUGS
+  import ReplicationWithBugs
+#else
+  import Replication
+#endif
 
 /// After the end, what I3 rules out: a member comes back with another history where everything was committed, as a
 /// folder that was restored from elsewhere has it. It must be found, whether its group still counts on it (rule 3)

@@ -1,5 +1,10 @@
 import Cluster
-import Replication
+
+#if DELIBERATE_BUGS
+  import ReplicationWithBugs
+#else
+  import Replication
+#endif
 
 /// The configuration manager: `ConfigurationState`, which is slow, or away, or says nothing of what it did.
 extension Simulation {

@@ -1,5 +1,10 @@
 import Cluster
-import Replication
+
+#if DELIBERATE_BUGS
+  import ReplicationWithBugs
+#else
+  import Replication
+#endif
 
 /// Chaos, and its end.
 extension Simulation {

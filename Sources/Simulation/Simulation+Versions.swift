@@ -1,5 +1,10 @@
 import Cluster
-import Replication
+
+#if DELIBERATE_BUGS
+  import ReplicationWithBugs
+#else
+  import Replication
+#endif
 
 /// Workers that get a newer program, one at a time: rule 17.
 extension Simulation {

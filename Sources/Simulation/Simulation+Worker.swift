@@ -1,9 +1,14 @@
 import Bytes
 import Cluster
 import Marketplace
-import Replication
 import Wire
 import WorkerCore
+
+#if DELIBERATE_BUGS
+  import ReplicationWithBugs
+#else
+  import Replication
+#endif
 
 /// A worker's process: what `DurablePartition`, `PartitionNode` and the hub do around the cores.
 extension Simulation {
@@ -24,7 +29,9 @@ extension Simulation {
     let process = Process(
       identity, worker.disk, settings, dispatchers: dispatchers.count, now: worker.boot(now))
     if process.isOutdated { return upgrade(worker, isOutdated: true) }
-    if let bug { process.replica.mutation = bug.mutation }
+    #if DELIBERATE_BUGS
+      if let bug { process.replica.mutation = bug.mutation }
+    #endif
     process.hasDesk = mix.hasDesks
     worker.process = process
     if !worker.disk.isDamaged, worker.name != stray {
@@ -255,13 +262,25 @@ extension Simulation {
     queue.add(.synced(worker.place, worker.incarnation, worker.disk.beginSync()), at: now + delay)
   }
 
+  private func syncFails(inOneOf1000 share: Int) -> Bool {
+    guard !isMended else { return false }
+    if storageOutage.contains(now) {
+      count(.storageOutage)
+      return true
+    }
+    guard share > 0, chance.permille(share) else { return false }
+    count(.syncError)
+    return true
+  }
+
   func synced(_ worker: Worker, _ sync: Disk.Sync) {
     let process = worker.process!
     process.isSyncing = false
-    if !isMended, mix.syncErrors > 0, chance.permille(mix.syncErrors) {
+    if syncFails(inOneOf1000: mix.syncErrors) {
       // Rule 9: the process ends, and nothing is tried again.
-      count(.syncError)
       note { "\(worker.name): a sync fails" }
+      // As with damage, never the last copy.
+      if bug == .syncErrorIsRecorded, record.members != [worker.name] { worker.disk.isDamaged = true }
       crash(worker, forgets: true)
       queue.add(.start(worker.place), at: now + Int64(chance.pick(20_000...800_000)))
       return
@@ -273,9 +292,8 @@ extension Simulation {
   }
 
   func epochDurable(_ worker: Worker, _ epoch: Epoch) {
-    if !isMended, mix.syncErrors > 0, chance.permille(30) {
+    if syncFails(inOneOf1000: mix.syncErrors > 0 ? 30 : 0) {
       // Rule 1: what can't make its epoch durable ends.
-      count(.syncError)
       tell(worker) { $0.epochCouldNotBeMadeDurable() }
       tell(worker) { $0.tick(now: worker.boot(now)) }
       if worker.process!.replica.isActing(at: worker.boot(now)) { referee.fail("rule 1: it goes on") }
@@ -316,7 +334,7 @@ extension Simulation {
         return
       }
       process.inbox.append(
-        Process.Batch(dispatcher: dispatcher, frame: frame, receivedAt: worker.wall(now)))
+        Process.Batch(dispatcher: dispatcher, frame: frame, receivedAt: worker.boot(now)))
     } catch { return referee.fail("a batch can't be read: \(error)") }
     work(worker)
   }
@@ -377,7 +395,7 @@ extension Simulation {
       } catch { referee.fail("a batch was not taken: \(error)") }
     }
     prefetch(worker, process, wall)
-    process.core.seal(now: wall)
+    process.core.seal(now: wall, steady: worker.boot(now))
     let isLogged = process.core.entryCount > 0
     if isLogged {
       let entries = Array(process.core.entries.bytes)

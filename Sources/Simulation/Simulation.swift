@@ -2,7 +2,12 @@ import Bytes
 import Cluster
 import DispatcherCore
 import Referee
-import Replication
+
+#if DELIBERATE_BUGS
+  import ReplicationWithBugs
+#else
+  import Replication
+#endif
 
 /// One seeded run: clients, dispatchers, workers, their networks, disks and clocks, and the configuration
 /// manager, in one thread and one order of events. First chaos, then everything is mended and must converge.
@@ -77,7 +82,11 @@ package final class Simulation {
   }
 
   let seed: UInt64
-  let bug: DeliberateBug?
+  #if DELIBERATE_BUGS
+    package var bug: DeliberateBug?
+  #else
+    var bug: DeliberateBug? { nil }
+  #endif
   var chance: Chance
   var mix: FaultMix
   /// Of what is upgraded when, apart, and in how many of 1,000 starts; 0: nothing ever is.
@@ -86,6 +95,8 @@ package final class Simulation {
   /// Of what rots in memory, apart too.
   var rot: Chance
   let rots: Int
+  /// What all disks have in common is in trouble: no sync succeeds. In one seed of five; apart as well.
+  let storageOutage: Range<Int64>
   /// Who came back with another history after the end, and whether that was found.
   var stray = ""
   var isStrayFound = false
@@ -133,9 +144,8 @@ package final class Simulation {
   private let say: ((String) -> Void)?
 
   /// - Parameter say: gets a line for everything that happens.
-  package init(seed: UInt64, bug: DeliberateBug? = nil, say: ((String) -> Void)? = nil) {
+  package init(seed: UInt64, say: ((String) -> Void)? = nil) {
     self.seed = seed
-    self.bug = bug
     self.say = say
     chance = Chance(seed: seed)
     mix = FaultMix(&chance)
@@ -143,6 +153,10 @@ package final class Simulation {
     upgrades = versions.pick([0, 100, 300, 600])
     rot = Chance(seed: XXH64.hash(seed &+ 1))
     rots = rot.pick([0, 0, 0, 20])
+    var storage = Chance(seed: XXH64.hash(seed &+ 2))
+    let outageBegins = Int64(storage.pick(500...7_500)) * 1_000
+    let outageLasts = !mix.isCalm && storage.permille(200) ? Int64(storage.pick(2...100)) * 1_000 : 0
+    storageOutage = outageBegins..<outageBegins + outageLasts
     let count = chance.pick([1, 2, 3, 3, 3, 4])
     replicas = min(count, chance.pick([1, 2, 2, 3, 3]))
     chaosEnds = Int64(chance.pick(8...12)) * 1_000_000

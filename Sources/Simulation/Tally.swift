@@ -1,5 +1,10 @@
 import Referee
-import Replication
+
+#if DELIBERATE_BUGS
+  import ReplicationWithBugs
+#else
+  import Replication
+#endif
 
 /// What many seeds did together; what none of them did proves nothing.
 package struct Tally: Codable, Sendable {
@@ -41,7 +46,7 @@ package struct Tally: Codable, Sendable {
 
   /// The command that replays a seed, with all that happens.
   package static func again(_ seed: UInt64, _ bug: DeliberateBug? = nil) -> String {
-    "laris-sim --seed \(seed)\(bug.map { " --bug \($0.rawValue)" } ?? "") --events"
+    "laris-sim\(bug.map { "-bugs --bug \($0.rawValue)" } ?? "") --seed \(seed) --events"
   }
 
   /// Commands, faults and branches with their counts.

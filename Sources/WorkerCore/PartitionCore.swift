@@ -11,7 +11,7 @@ import Wire
 /// 1. ``take(_:dispatcher:)`` every batch that waits;
 /// 2. load ``missingReservations(now:)``; ``collectNeeds(now:)``, load what is named,
 ///    ``collectNeedsOfOrders()``, load again;
-/// 3. ``seal(now:)``: what is new gets sequence numbers and one time;
+/// 3. ``seal(now:steady:)``: what is new gets sequence numbers and one time;
 /// 4. append ``entries`` to the log as one block;
 /// 5. ``apply()``: the rules run, the answers are made;
 /// 6. sync the log, then send ``answers``.
@@ -80,7 +80,7 @@ package struct PartitionCore: ~Copyable {
   struct Batch {
     let header: BatchHeader
     let dispatcher: Int
-    let receivedAt: Milliseconds
+    let receivedAt: Int64
   }
 
   struct Item {
@@ -136,7 +136,7 @@ package struct PartitionCore: ~Copyable {
   package mutating func refuseWrites(_ why: DeliveryCode?) { refusesWrites = why }
 
   /// Rule 17: every member knows this version. If it is a later one than holds, the next group that is sealed
-  /// switches to it. Before ``seal(now:)``.
+  /// switches to it. Before ``seal(now:steady:)``.
   package mutating func switchRules(to version: UInt16) { rulesWanted = min(version, rulesKnown) }
 
   // MARK: 1. Take
@@ -146,9 +146,10 @@ package struct PartitionCore: ~Copyable {
   /// - Parameters:
   ///   - bytes: a batch frame; must stay where it is until ``apply()`` is done.
   ///   - dispatcher: comes back in ``frames``.
+  ///   - receivedAt: by the clock of ``seal(now:steady:)``.
   /// - Throws: the frame is not a batch; nothing of it was taken.
   package mutating func take(
-    _ bytes: UnsafeRawBufferPointer, dispatcher: Int, receivedAt: Milliseconds
+    _ bytes: UnsafeRawBufferPointer, dispatcher: Int, receivedAt: Int64
   ) throws(FrameError) {
     let (header, count, reader) = try BatchHeader.read(bytes)
     var check = reader
@@ -255,7 +256,11 @@ package struct PartitionCore: ~Copyable {
   ///
   /// Order of the checks: an id that is known gets its answer again (or is refused as
   /// reused); then the window, then the deadline, then the room.
-  package mutating func seal(now: Milliseconds) {
+  ///
+  /// - Parameters:
+  ///   - now: wall-clock time; what the entries' time is made of.
+  ///   - steady: milliseconds of a clock that never jumps, for deadlines (rule 2).
+  package mutating func seal(now: Milliseconds, steady: Int64) {
     entries.removeAll()
     entryCount = 0
     groupTime = max(now, time)
@@ -271,7 +276,7 @@ package struct PartitionCore: ~Copyable {
     }
     for index in items.indices {
       guard case .open = items[index].fate, let request = items[index].request else { continue }
-      items[index].fate = fate(of: request, items[index], now: now)
+      items[index].fate = fate(of: request, items[index], steady: steady)
     }
     rulesSealed = wantsOtherRules ? rulesWanted : nil
     if let rulesSealed {
@@ -280,11 +285,11 @@ package struct PartitionCore: ~Copyable {
     }
   }
 
-  private mutating func fate(of request: DecodedRequest, _ item: Item, now: Milliseconds) -> Item.Fate {
+  private mutating func fate(of request: DecodedRequest, _ item: Item, steady: Int64) -> Item.Fate {
     // A deadline of 0: the caller has given it up.
     let isLate =
       item.deadlineMilliseconds == 0
-      || now - batches[item.batch].receivedAt > Int64(item.deadlineMilliseconds)
+      || steady - batches[item.batch].receivedAt > Int64(item.deadlineMilliseconds)
     switch request.body {
     case .query, .audit: return isLate ? .answered(.deadlinePassed, detail: nil) : .read
     case .fate(let target, let sealing):

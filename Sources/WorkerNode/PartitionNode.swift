@@ -698,7 +698,7 @@ final class PartitionNode: Sendable {
         logger.info("batch \(header.number) waits for \(header.after), which was lost")
         return false
       }
-      try durable.core.take(bytes, dispatcher: dispatcher, receivedAt: Clock.wallMilliseconds())
+      try durable.core.take(bytes, dispatcher: dispatcher, receivedAt: Clock.steadyMilliseconds())
       return true
     } catch let error as FrameError {
       logger.warning("a frame of the dispatcher was dropped: \(error)")

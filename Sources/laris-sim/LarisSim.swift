@@ -1,18 +1,24 @@
 import ArgumentParser
 import Foundation
-import Simulation
+
+#if DELIBERATE_BUGS
+  import SimulationWithBugs
+#else
+  import Simulation
+#endif
 
 @main
 struct LarisSim: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "laris-sim",
+    commandName: commandName,
     abstract: "Runs groups of replicas in a world of faults, and judges what they do.",
     discussion: """
       laris-sim --seeds 1..10000 --progress FILE   many seeds; the same again goes on where it stopped
       laris-sim --seed 42 --events                 one seed, and everything that happens in it
-      laris-sim --seeds 1..500 --bug NAME          with a deliberate fault: ends at the first seed that finds it
-      laris-sim --bugs                             names the deliberate faults
+      laris-sim-bugs --seeds 1..500 --bug NAME     with a deliberate fault: ends at the first seed that finds it
+      laris-sim-bugs --bugs                        names the deliberate faults
 
+      laris-sim-bugs is the same program with the deliberate faults compiled in.
       Exit code: 0 nothing was found, 1 something was, or some command, fault or branch of a rule never occurred \
       in 1,000 seeds or more.
       """)
@@ -23,11 +29,19 @@ struct LarisSim: ParsableCommand {
   @Option(help: "A range of seeds, A..B, both included.")
   var seeds: String?
 
-  @Option(help: "A deliberate fault to run with.")
-  var bug: String?
+  #if DELIBERATE_BUGS
+    static let commandName = "laris-sim-bugs"
 
-  @Flag(help: "Name the deliberate faults.")
-  var bugs = false
+    @Option(help: "A deliberate fault to run with.")
+    var bug: DeliberateBug?
+
+    @Flag(help: "Name the deliberate faults.")
+    var bugs = false
+  #else
+    static let commandName = "laris-sim"
+
+    private var bug: DeliberateBug? { nil }
+  #endif
 
   @Flag(help: "Print everything that happens.")
   var events = false
@@ -45,16 +59,11 @@ struct LarisSim: ParsableCommand {
   }
 
   func run() throws {
-    if bugs { return DeliberateBug.allCases.forEach { print($0.rawValue) } }
-    var mutation: DeliberateBug?
-    if let bug {
-      guard let known = DeliberateBug(rawValue: bug) else {
-        throw ValidationError("There is no bug \(bug); --bugs names them.")
-      }
-      mutation = known
-    }
+    #if DELIBERATE_BUGS
+      if bugs { return DeliberateBug.allCases.forEach { print($0.rawValue) } }
+    #endif
     if let seed {
-      let result = Simulation(seed: seed, bug: mutation, say: events ? { print($0) } : nil).run()
+      let result = result(seed, say: events ? { print($0) } : nil)
       print(
         "seed \(seed): \(result.commands) commands, \(result.reads) reads, \(result.epochs) epochs, \(result.events) events, \(result.simulatedMilliseconds) ms; trace \(String(result.traceHash, radix: 16))"
       )
@@ -65,7 +74,15 @@ struct LarisSim: ParsableCommand {
     guard let seeds, let range = Self.range(seeds) else {
       throw ValidationError("Say --seed N, or --seeds A..B.")
     }
-    try run(range, named: seeds, mutation)
+    try run(range, named: seeds)
+  }
+
+  private func result(_ seed: UInt64, say: ((String) -> Void)? = nil) -> Simulation.Result {
+    let simulation = Simulation(seed: seed, say: say)
+    #if DELIBERATE_BUGS
+      simulation.bug = bug
+    #endif
+    return simulation.run()
   }
 
   private static func range(_ text: String) -> ClosedRange<UInt64>? {
@@ -76,7 +93,7 @@ struct LarisSim: ParsableCommand {
     return low...high
   }
 
-  private func run(_ range: ClosedRange<UInt64>, named name: String, _ mutation: DeliberateBug?) throws {
+  private func run(_ range: ClosedRange<UInt64>, named name: String) throws {
     var state = Progress(range: name, next: range.lowerBound, tally: Tally())
     if let progress, let data = FileManager.default.contents(atPath: progress) {
       state = try JSONDecoder().decode(Progress.self, from: data)
@@ -90,13 +107,13 @@ struct LarisSim: ParsableCommand {
     let began = Date()
     while state.next <= range.upperBound {
       if let seconds, Date().timeIntervalSince(began) >= seconds { break }
-      let result = Simulation(seed: state.next, bug: mutation).run()
+      let result = result(state.next)
       state.tally.add(result)
       state.next += 1
       if let failure = result.failure {
-        if mutation != nil {
+        if bug != nil {
           print("found by seed \(result.seed), the \(state.tally.seeds). seed: \(failure)")
-          print("  again: \(Tally.again(result.seed, mutation))")
+          print("  again: \(Tally.again(result.seed, bug))")
           throw ExitCode(1)
         }
         print(state.tally.failures.last ?? failure)
@@ -125,3 +142,7 @@ struct LarisSim: ParsableCommand {
     if !tally.failures.isEmpty || !missing.isEmpty { throw ExitCode(1) }
   }
 }
+
+#if DELIBERATE_BUGS
+  extension DeliberateBug: ExpressibleByArgument {}
+#endif

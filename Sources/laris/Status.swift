@@ -18,6 +18,7 @@ struct Status: ParsableCommand {
 
         laris status --watch
         laris status --history 3                the changes of partition 3's members, who made them and why
+        laris status --history 3 --all          all of them
         laris status --exit-when-healthy --timeout 60
       """)
 
@@ -33,10 +34,14 @@ struct Status: ParsableCommand {
     help: "Look again until every partition is active with all its replicas, for at most --timeout seconds.")
   var exitWhenHealthy = false
 
-  @Option(help: "Print the latest changes of this partition's members instead.")
+  @Option(help: "Print the latest 64 changes of this partition's members instead.")
   var history: UInt32?
 
+  @Flag(help: "With --history: all changes since the partition was placed.")
+  var all = false
+
   func validate() throws {
+    guard history != nil || !all else { throw ValidationError("--all goes with --history PARTITION") }
     guard history == nil || !(watch || exitWhenHealthy) else {
       throw ValidationError("--history is looked at once: leave out --watch and --exit-when-healthy")
     }
@@ -66,7 +71,13 @@ struct Status: ParsableCommand {
   private func show(_ partition: UInt32, _ client: LarisClient) throws {
     var request = Laris_Request()
     request.getGroupHistory.partition = partition
-    let history = try cluster.reply(to: request, by: client).groupHistory
+    var history = try cluster.reply(to: request, by: client).groupHistory
+    while all, let oldest = history.changes.first?.epoch {
+      request.getGroupHistory.beforeEpoch = oldest
+      let older = try cluster.reply(to: request, by: client).groupHistory.changes
+      if older.isEmpty { break }
+      history.changes.insert(contentsOf: older, at: 0)
+    }
     Terminal.print(json ? try history.jsonString() : Self.text(history))
   }
 

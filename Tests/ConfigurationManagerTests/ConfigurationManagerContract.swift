@@ -287,15 +287,24 @@ struct ConfigurationManagerTests {
   }
 
   @Test(arguments: Contract.all)
-  func `history is bounded`(_ contract: Contract) throws {
+  func `every change is kept, and told a page at a time`(_ contract: Contract) throws {
     let store = try open(contract)
-    let total = UInt64(GroupChange.historyMax) + 9
+    let page = UInt64(GroupChange.historyPage)
+    let total = 2 * page + 9
     for epoch in 1...total {
       let change = Contract.change(Contract.group(0, epoch, "a", epoch), at: Int64(epoch))
       #expect(store.change(change, as: nil) == .accepted)
     }
-    let kept = try store.history(of: PartitionID(0)).map(\.record.epoch.rawValue)
-    #expect(kept == Array((total - UInt64(GroupChange.historyMax) + 1)...total))
+    func epochs(before epoch: UInt64?) throws -> [UInt64] {
+      try store.history(of: PartitionID(0), before: epoch.map { Epoch($0) }).map(\.record.epoch.rawValue)
+    }
+    #expect(try epochs(before: nil) == Array((total - page + 1)...total))
+    #expect(try epochs(before: total - page + 1) == Array(10...(page + 9)))
+    #expect(try epochs(before: 10) == Array(1...9))
+    #expect(try epochs(before: 1).isEmpty && epochs(before: 0).isEmpty)
+    #expect(try epochs(before: .max) == epochs(before: nil))
+    let first = Contract.change(Contract.group(0, 1, "a", 1), at: 1)
+    #expect(store.change(first, as: nil) == .accepted, "the same again")
   }
 
   @Test(arguments: Contract.all)

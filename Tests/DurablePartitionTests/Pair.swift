@@ -71,7 +71,7 @@ final class Pair {
         epoch: durable.replica.epoch, dispatcher: Incarnation(1))
       // It stays where it is until the group is done.
       try frame.withUnsafeBytes { bytes in
-        if !requests.isEmpty { try durable.core.take(bytes, dispatcher: 0, receivedAt: wall) }
+        if !requests.isEmpty { try durable.core.take(bytes, dispatcher: 0, receivedAt: self.now) }
         let refusal = durable.refusal(now: now)
         precondition(refusal == nil, "\(name): \(String(describing: refusal))")
         try durable.work(self, now: wall)

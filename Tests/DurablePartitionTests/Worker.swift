@@ -106,7 +106,7 @@ final class Worker {
       epoch: durable.replica.epoch, dispatcher: Incarnation(1))
     // It stays where it is until the group is done.
     try frame.withUnsafeBytes { bytes in
-      if !requests.isEmpty { try durable.core.take(bytes, dispatcher: 0, receivedAt: now) }
+      if !requests.isEmpty { try durable.core.take(bytes, dispatcher: 0, receivedAt: surroundings.now) }
       try durable.work(surroundings, now: now)
     }
     precondition(durable.replica.committed.sn == durable.core.applied, "what is answered is committed")

@@ -93,6 +93,19 @@ extension EndToEndTests {
     let told = lines.count > 2 ? String(lines[2]) : ""
     #expect(
       told.contains(story) && told.contains("1,234") && told.contains("\(heir.node)@\(heir.incarnation)"))
+    // All are kept, and told in pages.
+    var last = third
+    for _ in 0..<130 {
+      last = next(last) { $0.incarnation = again.incarnation }
+      #expect(try again.ask(0, .change(last, why: "and again", committed: .zero)) == .accepted(last))
+    }
+    func epochs(_ options: [String]) throws -> [UInt64] {
+      let said = try dispatcher.laris(["status", "--history", "0", "--json"] + options)
+      #expect(said.exit == 0, "\(said.errors)")
+      return try Laris_GroupHistory(jsonString: said.output).changes.map(\.epoch)
+    }
+    #expect(try epochs(["--all"]) == Array(1...last.epoch.rawValue))
+    #expect(try epochs([]) == Array((last.epoch.rawValue - 63)...last.epoch.rawValue))
     let none = try dispatcher.laris(["status", "--history", "2"])
     #expect(none.exit == 1 && none.errors.contains("There is no partition 2"), "\(none.errors)")
     #expect(dispatcher.said.contains("a change was refused"))

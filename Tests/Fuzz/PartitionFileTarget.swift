@@ -110,7 +110,7 @@ enum PartitionFiles {
         try core.take($0, dispatcher: 0, receivedAt: RandomCommands.start)
         _ = core.collectNeeds(now: RandomCommands.start)
         _ = core.collectNeedsOfOrders()
-        core.seal(now: RandomCommands.start)
+        core.seal(now: RandomCommands.start, steady: RandomCommands.start)
         core.apply()
       }
     }
@@ -148,7 +148,7 @@ enum PartitionFiles {
           try reader.load(needs.rows, into: &core)
           try reader.load(needs.requests, into: &core)
           try reader.load(core.collectNeedsOfOrders(), isOfOrders: true, into: &core)
-          core.seal(now: commands.time)
+          core.seal(now: commands.time, steady: commands.time)
           core.apply()
           core.clearAnswers()
         }

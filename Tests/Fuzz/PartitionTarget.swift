@@ -137,7 +137,7 @@ enum Partitions {
       }
       _ = live.collectNeeds(now: now)
       _ = live.collectNeedsOfOrders()
-      live.seal(now: now)
+      live.seal(now: now, steady: now)
       if let block = LoggedBlock(sealedBy: live) { log.append(block) }
       live.apply()
       var answered = live.audits.count

@@ -92,7 +92,7 @@ final class TestPartition {
       try reader.load(needs.rows, into: &core)
       try reader.load(needs.requests, into: &core)
       try reader.load(core.collectNeedsOfOrders(), isOfOrders: true, into: &core)
-      core.seal(now: now)
+      core.seal(now: now, steady: now)
       core.apply()
       var replies: [ReplyPeek] = []
       for frame in core.frames {

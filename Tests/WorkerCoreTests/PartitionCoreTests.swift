@@ -144,9 +144,9 @@ struct PartitionCoreTests {
     arguments: [
       // deadline, how long it waited, late?
       (0, 0, true), (10, 10, false), (10, 11, true), (.max, 1_000_000, false),
-    ] as [(UInt32, Milliseconds, Bool)])
+    ] as [(UInt32, Int64, Bool)])
   func `what comes too late is not executed, and may come again`(
-    deadline: UInt32, waited: Milliseconds, isLate: Bool
+    deadline: UInt32, waited: Int64, isLate: Bool
   ) {
     var caller = Caller()
     let worker = open(&caller)
@@ -154,7 +154,7 @@ struct PartitionCoreTests {
       bytes: caller.request(.adjust(1, 10, 1), at: Self.now), deadlineMilliseconds: deadline)
     let read = Sent(
       bytes: caller.request(.sku(SKUKey(shop: 1, sku: 10)), at: Self.now), deadlineMilliseconds: deadline)
-    let answers = worker.tell([command, read], at: Self.now, receivedAt: Self.now - waited)
+    let answers = worker.tell([command, read], at: Self.now, waited: waited)
     let code = isLate ? UInt32(DeliveryCode.deadlinePassed.rawValue) : 0
     #expect(answers.map(\.code) == [code, code])
     #expect(onHand(worker) == (isLate ? 100 : 101))

@@ -102,6 +102,8 @@ final class Worker {
   static let terms = Terms(reserveMilliseconds: 60_000, feeBasisPoints: 250)
   static let window: Milliseconds = 600_000
   static let start: Milliseconds = 1_800_000_000_000
+  /// By a clock that has nothing to do with the time of day.
+  static let steady: Int64 = 90_000_000
 
   var core: PartitionCore
   var store: FakeStore
@@ -140,9 +142,9 @@ final class Worker {
     } catch { fatalError("the log can't be replayed: \(error)") }
   }
 
-  /// One group of one batch, all of whose items are answered.
-  func tell(_ items: [Sent], at now: Milliseconds, receivedAt: Milliseconds? = nil) -> [Got] {
-    let answers = tell(batches: [items], at: now, receivedAt: receivedAt)[0]
+  /// One group of one batch, all of whose items are answered. It was received `waited` milliseconds ago.
+  func tell(_ items: [Sent], at now: Milliseconds, waited: Int64 = 0) -> [Got] {
+    let answers = tell(batches: [items], at: now, waited: waited)[0]
     return items.indices.map { index in
       guard let answer = answers[index] else { fatalError("item \(index) got no answer") }
       return answer
@@ -153,7 +155,7 @@ final class Worker {
 
   /// One group; what came back, by batch and index.
   func tell(
-    batches: [[Sent]], at now: Milliseconds, receivedAt: Milliseconds? = nil
+    batches: [[Sent]], at now: Milliseconds, waited: Int64 = 0
   ) -> [[Int: Got]] {
     let first = batchNumber + 1
     var frames: [UnsafeMutableRawBufferPointer] = []
@@ -166,7 +168,7 @@ final class Worker {
       frames.append(bytes)
       do {
         try core.take(
-          UnsafeRawBufferPointer(bytes), dispatcher: Int(batchNumber % 2), receivedAt: receivedAt ?? now)
+          UnsafeRawBufferPointer(bytes), dispatcher: Int(batchNumber % 2), receivedAt: Self.steady - waited)
       } catch { fatalError("a batch was not taken: \(error)") }
     }
     if let missing = core.missingReservations(now: now) { core.books.reservations.load(store.find(missing)) }
@@ -181,7 +183,7 @@ final class Worker {
       }
     }
     store.load(core.collectNeedsOfOrders(), into: &core.books)
-    core.seal(now: now)
+    core.seal(now: now, steady: Self.steady)
     if let block = LoggedBlock(sealedBy: core) { log.append(block) }
     core.apply()
 
