@@ -37,7 +37,7 @@ extension Controller {
     _ groups: [GroupRecord], _ moves: [PartitionID: Move], _ crew: Crew, now: Int64
   ) -> (group: GroupRecord, wish: Wish)? {
     guard let wanted = terms.restMilliseconds, rest.sinceBalancing(now: now) >= Self.paceMilliseconds,
-      !groups.contains(where: \.isUnderWay)
+      !groups.contains(where: { isUnderWay($0, crew) })
     else { return nil }
     var best: (gain: Int, group: GroupRecord, target: String)?
     for group in groups {
@@ -57,6 +57,15 @@ extension Controller {
     return (group, Wish(proposal: .switchover(target), why: why))
   }
 
+  /// Whether a primary, which is there, brings about what other groups may feel.
+  private func isUnderWay(_ group: GroupRecord, _ crew: Crew) -> Bool {
+    guard let primary = group.primary, crew[primary] != nil else { return false }
+    switch group.proposal {
+    case .switchover, .join: return true
+    case .remove, nil: return false
+    }
+  }
+
   /// A full disk refuses writes; a secondary that has room takes them. Not again and again, where
   /// room comes and goes.
   func relieve(_ group: GroupRecord, _ crew: Crew, now: Int64) -> Wish? {
@@ -69,14 +78,5 @@ extension Controller {
     }
     guard let target = crew.leastPrimaries(of: candidates) else { return nil }
     return Wish(proposal: .switchover(target), why: "the disk of \(primary) is full")
-  }
-}
-
-extension GroupRecord {
-  fileprivate var isUnderWay: Bool {
-    switch proposal {
-    case .switchover, .join: true
-    case .remove, nil: false
-    }
   }
 }

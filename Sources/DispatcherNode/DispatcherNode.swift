@@ -396,6 +396,7 @@ package final class DispatcherNode {
         core.assigned(group.partition, epoch: group.epoch)
       }
     }
+    if !outcome.operators.isEmpty { status.body = [] }
     for (ticket, outcome) in outcome.operators {
       guard let request = operators.take(ticket) else { continue }
       let (outcome, reply) = Operators.reply(outcome, to: request.id)

@@ -14,6 +14,8 @@ enum OperatorOrder: Sendable {
   case plan(Plans.Worker?, for: String)
   case restart(GroupRestart)
   case move(Move, insteadOf: Move?)
+  /// Done too where it is not planned any more.
+  case takeBack(Move)
 }
 
 /// Rule 12's override: a group of which no member is left goes on with what `node` has.

@@ -267,9 +267,12 @@ final class StoreThread: Sendable {
       report(.answered(answer, to: connection, present))
     case .operators(let wanted, let ticket):
       let outcome = carryOut(wanted, work)
-      // Whoever asks here after the answer sees what was done.
       work.lookAt = 0
-      keepUp(work)
+      switch outcome {
+      // Whoever asks here after the answer sees what was done.
+      case .done, .doneAt: keepUp(work)
+      case .no, .history, .overtaken, .notAsked, .unknown: break
+      }
       report(.operators(outcome, ticket: ticket))
     case .end(let move):
       _ =
@@ -314,13 +317,21 @@ final class StoreThread: Sendable {
       }
       return isSet == nil ? .unknown : .done
     case .restart(let wanted): return restart(wanted, work)
-    case .move(let move, let present):
-      let planned = attempt(work) { () throws(ConfigurationError) in
-        try work.store.setMove(move, of: move.partition, insteadOf: present)
-      }
-      guard let planned else { return .unknown }
-      return planned == move ? .done : .overtaken
+    case .move(let move, let present): return plan(move, insteadOf: present, work) { $0 == move }
+    case .takeBack(let move):
+      return plan(move.undone, insteadOf: move, work) { $0 == nil || $0 == move.undone }
     }
+  }
+
+  /// - Parameter isDone: whether it is, where this is planned.
+  private func plan(
+    _ move: Move, insteadOf present: Move?, _ work: Work, isDone: (Move?) -> Bool
+  ) -> OperatorOutcome {
+    let planned = attempt(work) { () throws(ConfigurationError) in
+      try work.store.setMove(move, of: move.partition, insteadOf: present)
+    }
+    guard let planned else { return .unknown }
+    return isDone(planned) ? .done : .overtaken
   }
 
   private func restart(_ wanted: GroupRestart, _ work: Work) -> OperatorOutcome {

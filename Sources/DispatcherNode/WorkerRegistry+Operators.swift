@@ -32,19 +32,20 @@ extension WorkerRegistry {
   }
 
   private func consider(_ wanted: Laris_DrainWorker) -> Verdict {
-    let isDraining = plans?.draining.contains(wanted.node) ?? false
-    if wanted.undo { return isDraining ? .order(.plan(nil, for: wanted.node)) : .done }
-    if isDraining { return .done }
-    guard plans?.removed.contains(wanted.node) != true else {
+    guard let plans else { return Self.tooEarly }
+    guard !plans.removed.contains(wanted.node) else {
       return .no("\(wanted.node) was taken out of the cluster.")
     }
+    // Another dispatcher may just have been told to drain it.
+    if wanted.undo { return .order(.plan(nil, for: wanted.node)) }
+    if plans.draining.contains(wanted.node) { return .done }
     guard isListed(wanted.node) else { return .no("There is no worker \(quoted(wanted.node)).") }
     return .order(.plan(.draining, for: wanted.node))
   }
 
   /// Of one that is in a group only that group can tell whether it is needed, and does: who is silent is dropped.
   private func consider(_ wanted: Laris_RemoveWorker) -> Verdict {
-    guard let plans else { return .no("This dispatcher has just started; ask again.") }
+    guard let plans else { return Self.tooEarly }
     let node = wanted.node
     if wanted.undo { return plans.removed.contains(node) ? .order(.plan(nil, for: node)) : .done }
     if plans.removed.contains(node) { return .done }
@@ -70,6 +71,8 @@ extension WorkerRegistry {
     }
     return .order(.plan(.removed, for: node))
   }
+
+  private static let tooEarly = Verdict.no("This dispatcher has just started; ask again.")
 
   private func isListed(_ node: String) -> Bool {
     isKnown(node) || groups.contains { $0.concerned.contains(node) }
@@ -119,12 +122,15 @@ extension WorkerRegistry {
   private func consider(_ wanted: Laris_MoveReplica, _ group: GroupRecord) -> Verdict {
     let move = Move(partition: group.partition, source: wanted.from, target: wanted.to)
     if let problem = move.problem { return .no("\(problem).") }
-    let planned = plans?[group.partition]
+    guard let plans else { return Self.tooEarly }
+    let planned = plans[group.partition]
     if wanted.undo {
       guard planned == nil || planned == move || planned == move.undone else {
         return .no("\(planned!) instead.")
       }
-      if planned == move.undone || (planned == nil && move.undone.isDone(in: group)) { return .done }
+      if planned == move.undone { return .done }
+      // Another dispatcher may just have been told of it.
+      if planned == nil, move.undone.isDone(in: group) { return .order(.takeBack(move)) }
       guard isKnown(move.source) else { return .no("There is no worker \(quoted(move.source)).") }
       return .order(.move(move.undone, insteadOf: planned))
     }
@@ -136,14 +142,14 @@ extension WorkerRegistry {
     guard !group.members.contains(move.target) else {
       return .no("\(move.target) has a replica of partition \(wanted.partition) already.")
     }
-    guard plans?.removed.contains(move.target) != true else {
+    guard !plans.removed.contains(move.target) else {
       return .no("\(move.target) was taken out of the cluster.")
     }
     guard isAlive(move.target) else {
       return .no(
         isKnown(move.target) ? "\(move.target) is away." : "There is no worker \(quoted(move.target)).")
     }
-    guard plans?.draining.contains(move.target) != true else {
+    guard !plans.draining.contains(move.target) else {
       return .no("\(move.target) is being drained.")
     }
     return .order(.move(move, insteadOf: nil))

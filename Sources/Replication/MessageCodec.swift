@@ -13,7 +13,8 @@ import Cluster
 /// | 34 ack | `flags u8 (1: answers a beacon, 2: clock behind), sent at i64, durable (mark), checkpointed u64, rules u16` |
 /// | 35 nack | `count u16, marks` |
 /// | 36 stale, 38 restarted | |
-/// | 37 snapshotNeeded | `base u64, stranger (mark; zeros: none)` |
+/// | 37 snapshotNeeded | `base u64` |
+/// | 39 snapshotNeeded, with a stranger | `base u64, stranger (mark)` |
 ///
 /// A mark is `sn u64, tag u64, hash u64`. Nothing follows.
 package enum MessageCodec {
@@ -50,6 +51,7 @@ package enum MessageCodec {
     case stale = 36
     case snapshotNeeded = 37
     case restarted = 38
+    case snapshotNeededByStranger = 39
   }
 
   /// - Parameter entries: of a prepare.
@@ -65,7 +67,8 @@ package enum MessageCodec {
       case .ack: .ack
       case .nack: .nack
       case .stale: .stale
-      case .snapshotNeeded: .snapshotNeeded
+      case .snapshotNeeded(_, nil): .snapshotNeeded
+      case .snapshotNeeded: .snapshotNeededByStranger
       case .restarted: .restarted
       }
     writer.append(kind.rawValue)
@@ -106,7 +109,7 @@ package enum MessageCodec {
       for mark in marks { write(mark, into: &writer) }
     case .snapshotNeeded(let base, let stranger):
       writer.append(littleEndian: base.rawValue)
-      write(stranger ?? .empty, into: &writer)
+      if let stranger { write(stranger, into: &writer) }
     case .stale, .restarted: break
     }
   }
@@ -203,14 +206,9 @@ package enum MessageCodec {
       for _ in 0..<count { marks.append(try mark(&reader)) }
       message = .nack(marks)
     case .stale: message = .stale
-    case .snapshotNeeded:
-      let base = SequenceNumber(try reader.number())
-      let stranger = try mark(&reader)
-      let isThere = stranger.sn > .zero
-      guard isThere || (stranger.tag == Epoch(0) && stranger.hash == 0) else {
-        throw DecodingError.invalid("a mark is there and not there")
-      }
-      message = .snapshotNeeded(base: base, stranger: isThere ? stranger : nil)
+    case .snapshotNeeded: message = .snapshotNeeded(base: SequenceNumber(try reader.number()))
+    case .snapshotNeededByStranger:
+      message = .snapshotNeeded(base: SequenceNumber(try reader.number()), stranger: try mark(&reader))
     case .restarted: message = .restarted
     }
     guard reader.isAtEnd else {

@@ -180,7 +180,9 @@ extension Replica {
 
   // MARK: Learner
 
-  /// - Parameter base: the primary's log begins behind it.
+  /// - Parameters:
+  ///   - base: the primary's log begins behind it.
+  ///   - stranger: a mark of this log that the primary's lacks, though it reaches there.
   mutating func receiveSnapshotNeeded(_ base: SequenceNumber, _ stranger: LogMark?, _ envelope: PeerEnvelope)
   {
     guard role == .learner, isFromPrimary(envelope), !isCountedOn else { return }

@@ -8,8 +8,8 @@ import Cluster
 #endif
 
 /// After the end, what I3 rules out: a member comes back with another history where everything was committed, as a
-/// folder that was restored from elsewhere has it. It must be found, whether its group still counts on it (rule 3)
-/// or not (rule 10), and the others must go on.
+/// folder that was restored from elsewhere has it. Nothing of it may be used, whether its group still counts on it
+/// (rule 3) or not (rule 10), and the others must go on.
 extension Simulation {
   /// In so many of 1,000 seeds. With a deliberate bug never: each is to be caught without it.
   private static let strays = 250

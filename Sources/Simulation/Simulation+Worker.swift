@@ -273,17 +273,20 @@ extension Simulation {
     return true
   }
 
+  private func endForDisk(_ worker: Worker) {
+    // As with damage, never the last copy.
+    if bug == .syncErrorIsRecorded, record.members != [worker.name] { worker.disk.isDamaged = true }
+    crash(worker, forgets: true)
+    queue.add(.start(worker.place), at: now + Int64(chance.pick(20_000...800_000)))
+  }
+
   func synced(_ worker: Worker, _ sync: Disk.Sync) {
     let process = worker.process!
     process.isSyncing = false
     if syncFails(inOneOf1000: mix.syncErrors) {
       // Rule 9: the process ends, and nothing is tried again.
       note { "\(worker.name): a sync fails" }
-      // As with damage, never the last copy.
-      if bug == .syncErrorIsRecorded, record.members != [worker.name] { worker.disk.isDamaged = true }
-      crash(worker, forgets: true)
-      queue.add(.start(worker.place), at: now + Int64(chance.pick(20_000...800_000)))
-      return
+      return endForDisk(worker)
     }
     if worker.disk.endSync(sync) { tell(worker) { $0.durable(through: sync.mark, now: worker.boot(now)) } }
     if process.wantsSync || worker.disk.last != process.replica.durable { self.sync(worker, process) }
@@ -297,9 +300,7 @@ extension Simulation {
       tell(worker) { $0.epochCouldNotBeMadeDurable() }
       tell(worker) { $0.tick(now: worker.boot(now)) }
       if worker.process!.replica.isActing(at: worker.boot(now)) { referee.fail("rule 1: it goes on") }
-      crash(worker, forgets: true)
-      queue.add(.start(worker.place), at: now + Int64(chance.pick(20_000...800_000)))
-      return
+      return endForDisk(worker)
     }
     worker.disk.epoch = max(worker.disk.epoch, epoch)
     tell(worker) { $0.epochIsDurable(epoch, now: worker.boot(now)) }

@@ -95,7 +95,8 @@ package final class Simulation {
   /// Of what rots in memory, apart too.
   var rot: Chance
   let rots: Int
-  /// What all disks have in common is in trouble: no sync succeeds. In one seed of five; apart as well.
+  /// What all disks have in common is in trouble: no sync succeeds. In one seed of five, where it is
+  /// not calm; apart as well.
   let storageOutage: Range<Int64>
   /// Who came back with another history after the end, and whether that was found.
   var stray = ""
@@ -153,7 +154,7 @@ package final class Simulation {
     upgrades = versions.pick([0, 100, 300, 600])
     rot = Chance(seed: XXH64.hash(seed &+ 1))
     rots = rot.pick([0, 0, 0, 20])
-    var storage = Chance(seed: XXH64.hash(seed &+ 2))
+    var storage = Chance(seed: XXH64.hash(seed &+ 3))
     let outageBegins = Int64(storage.pick(500...7_500)) * 1_000
     let outageLasts = !mix.isCalm && storage.permille(200) ? Int64(storage.pick(2...100)) * 1_000 : 0
     storageOutage = outageBegins..<outageBegins + outageLasts

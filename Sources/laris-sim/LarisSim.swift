@@ -74,7 +74,7 @@ struct LarisSim: ParsableCommand {
     guard let seeds, let range = Self.range(seeds) else {
       throw ValidationError("Say --seed N, or --seeds A..B.")
     }
-    try run(range, named: seeds)
+    try run(range, named: "\(Self.commandName)\(bug.map { " --bug \($0.rawValue)" } ?? "") --seeds \(seeds)")
   }
 
   private func result(_ seed: UInt64, say: ((String) -> Void)? = nil) -> Simulation.Result {
@@ -98,10 +98,10 @@ struct LarisSim: ParsableCommand {
     if let progress, let data = FileManager.default.contents(atPath: progress) {
       state = try JSONDecoder().decode(Progress.self, from: data)
       guard state.range == name else {
-        throw ValidationError("\(progress) is of seeds \(state.range), not of \(name).")
+        throw ValidationError("\(progress) is of '\(state.range)', not of '\(name)'.")
       }
       guard state.tally.isOfThisProgram else {
-        throw ValidationError("\(progress) is of another version of laris-sim; begin a new one.")
+        throw ValidationError("\(progress) is of another version of the program; begin a new one.")
       }
     }
     let began = Date()

@@ -173,7 +173,9 @@ struct PartitionCommand: ParsableCommand {
           if row.move.from == source, row.move.to == target {
             return .percent(Int(row.move.percent), row.move.percent == 100 ? "" : row.asked)
           }
-          if row.move.from == target, row.move.to == source { return .over("somebody took it back") }
+          if row.move.from == target, row.move.to == source {
+            return .over(undo ? "somebody asked for it again" : "somebody took it back")
+          }
         }
         let members = row.members.filter { $0.role != "learner" }.map(\.node)
         if members.contains(target), !members.contains(source) { return .done }
@@ -225,7 +227,7 @@ struct WaitOptions: ParsableArguments {
         return
       case .over(let why):
         overAt = overAt ?? now + Self.overMilliseconds
-        guard now < overAt! else {
+        guard now < min(overAt!, until) else {
           say("", isLast: true)
           throw NodeError(.no, "\(what): \(why)")
         }

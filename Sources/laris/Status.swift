@@ -75,7 +75,8 @@ struct Status: ParsableCommand {
     while all, let oldest = history.changes.first?.epoch {
       request.getGroupHistory.beforeEpoch = oldest
       let older = try cluster.reply(to: request, by: client).groupHistory.changes
-      if older.isEmpty { break }
+      // A dispatcher of an earlier version tells the latest again.
+      guard let last = older.last?.epoch, last < oldest else { break }
       history.changes.insert(contentsOf: older, at: 0)
     }
     Terminal.print(json ? try history.jsonString() : Self.text(history))

@@ -33,11 +33,12 @@ struct PureTargetsTests {
     let code: String
   }
 
+  private static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent()
+
   /// Every line of code of a target.
   private func lines(of target: String) throws -> [Line] {
-    let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-      .deletingLastPathComponent()
-    let folder = root.appending(path: "Sources").appending(path: target).resolvingSymlinksInPath()
+    let folder = Self.root.appending(path: "Sources").appending(path: target).resolvingSymlinksInPath()
     let files = try FileManager.default.subpathsOfDirectory(atPath: folder.path())
       .filter { $0.hasSuffix(".swift") }.sorted()
     #expect(!files.isEmpty, "\(target) has no files")
@@ -162,8 +163,19 @@ struct PureTargetsTests {
     for line in try lines(of: target) {
       let imported = Self.imported(line.code) ?? ""
       #expect(imported != "Simulation" && !imported.hasSuffix("WithBugs"), "\(line.place) imports it")
-      #expect(!line.code.contains("DELIBERATE_BUGS"), "\(line.place): \(line.code)")
+      let isNamed = line.code.range(of: #"\b([mM]utation|DELIBERATE_BUGS)\b"#, options: .regularExpression)
+      #expect(isNamed == nil, "\(line.place): \(line.code)")
     }
+  }
+
+  @Test func `deliberate bugs are compiled into what is named so, and nothing else`() throws {
+    let manifest = try String(contentsOf: Self.root.appending(path: "Package.swift"), encoding: .utf8)
+    // A target of the manifest, up to the next one.
+    let targets = manifest.split(separator: /\n    \.\w*[tT]arget\(/).dropFirst()
+    let broken = targets.filter { $0.contains("withBugs") || $0.contains("DELIBERATE_BUGS") }
+    let names = broken.compactMap { $0.firstMatch(of: /name: "([^"]*)"/)?.1 }
+    #expect(names == ["ReplicationWithBugs", "SimulationWithBugs", "laris-sim-bugs"])
+    #expect(targets.count > 40 && manifest.components(separatedBy: "DELIBERATE_BUGS").count == 2)
   }
 
   @Test func `comments and strings are not code`() {

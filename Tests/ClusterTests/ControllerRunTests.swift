@@ -112,6 +112,7 @@ struct ControllerRunTests {
       #expect(alive.isSuperset(of: group.members), "seed \(seed): \(group)")
       #expect(!workers[target]!.isDraining && group.proposal == nil, "seed \(seed): \(group)")
       let others = groups.filter { other in
+        guard let primary = other.primary, alive.contains(primary) else { return false }
         switch other.proposal {
         case .switchover, .join: return other.partition != group.partition
         case .remove, nil: return false

@@ -344,6 +344,28 @@ struct ControllerTests {
     }
   }
 
+  @Test func `a join that nobody is there to bring about keeps no other group from being rebalanced`() {
+    var (groups, workers) = Self.piledUp(3)
+    groups.append(Self.group(3, epoch: 4, on: "gone", 1, with: [], isOpened: true))
+    groups[3].proposal = .join("w2")
+    var controller = Controller(.init(replicas: 3, initialWorkers: 3))
+    let steps = (0..<90).flatMap { second in
+      controller.steps(groups: groups, alive: workers, now: Int64(second) * 1_000)
+    }
+    #expect(
+      steps.contains { step in
+        if case .ask(_, .switchover, _, let why) = step { why.hasPrefix("rebalanced") } else { false }
+      })
+    // The same, while it is brought about.
+    workers.append(Self.worker("gone"))
+    var other = Controller(.init(replicas: 3, initialWorkers: 3))
+    for second in 0..<90 {
+      for step in other.steps(groups: groups, alive: workers, now: Int64(second) * 1_000) {
+        if case .ask(_, .switchover, _, _) = step { Issue.record("\(step)") }
+      }
+    }
+  }
+
   @Test func `a primary whose disk is full hands over to a secondary that has room, and not at once again`() {
     let (groups, workers) = Self.piledUp(1) { workers in
       workers[0].full = workers[0].inSync

@@ -47,12 +47,12 @@ struct DeliberateBugTests {
     "ack-after-grace": 22,
     "restarted-member-goes-on": 22,
     "damaged-is-eligible": 32,
-    "sync-error-is-recorded": 43,
     "two-graces": 43,
     "takeover-without-grace": 44,
     "no-epoch-gate": 57,
     "read-without-lease": 57,
-    "unknown-is-refused": 179,
+    "sync-error-is-recorded": 119,
+    "unknown-is-refused": 153,
   ]
 
   @Test func `every deliberate bug has a seed that finds it`() {

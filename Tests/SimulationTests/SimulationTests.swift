@@ -24,7 +24,7 @@ struct SimulationTests {
 
   @Test func `a run of a thousand seeds in which something never occurred fails, and says what`() throws {
     struct Progress: Codable {
-      var range = "1..1000"
+      var range = "laris-sim --seeds 1..1000"
       var next: UInt64 = 1_001
       var tally: Tally
     }
