@@ -94,7 +94,7 @@ final class StoreThread: Sendable {
     }
   }
 
-  /// Gives up what it holds, and ends; within the store's bound on a call or two.
+  /// Gives up what it holds, and ends; within the store's bound on a few calls.
   func stop() {
     mailbox.withLock { $0.isStopping = true }
     wake.signal()
