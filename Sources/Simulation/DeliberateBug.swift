@@ -1,9 +1,3 @@
-#if DELIBERATE_BUGS
-  import ReplicationWithBugs
-#else
-  import Replication
-#endif
-
 /// Deliberate faults of the cores and their shell. Each must be caught: a simulation that finds nothing in
 /// a broken program proves nothing of a sound one.
 package enum DeliberateBug: String, CaseIterable, Sendable {

@@ -3,12 +3,6 @@ import Cluster
 import Marketplace
 import WorkerCore
 
-#if DELIBERATE_BUGS
-  import ReplicationWithBugs
-#else
-  import Replication
-#endif
-
 /// A block as a log has it.
 final class StoredBlock {
   let head: BlockHead

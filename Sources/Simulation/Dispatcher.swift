@@ -1,12 +1,6 @@
 import Cluster
 import DispatcherCore
 
-#if DELIBERATE_BUGS
-  import ReplicationWithBugs
-#else
-  import Replication
-#endif
-
 /// A dispatcher's machine, and the process that runs there or does not.
 final class Dispatcher {
   let name: String

@@ -2,12 +2,6 @@ import Cluster
 import Marketplace
 import Referee
 
-#if DELIBERATE_BUGS
-  import ReplicationWithBugs
-#else
-  import Replication
-#endif
-
 extension LogMark {
   fileprivate var judged: Referee.Mark { Referee.Mark(sn: sn.rawValue, hash: hash) }
 }

@@ -1,12 +1,6 @@
 import Bytes
 import Cluster
 
-#if DELIBERATE_BUGS
-  import ReplicationWithBugs
-#else
-  import Replication
-#endif
-
 /// After the end, what I3 rules out: a member comes back with another history where everything was committed, as a
 /// folder that was restored from elsewhere has it. Nothing of it may be used, whether its group still counts on it
 /// (rule 3) or not (rule 10), and the others must go on.

@@ -1,11 +1,5 @@
 import Cluster
 
-#if DELIBERATE_BUGS
-  import ReplicationWithBugs
-#else
-  import Replication
-#endif
-
 /// The configuration manager: `ConfigurationState`, which is slow, or away, or says nothing of what it did.
 extension Simulation {
   /// Milliseconds of the manager's clock.

@@ -1,11 +1,5 @@
 import Cluster
 
-#if DELIBERATE_BUGS
-  import ReplicationWithBugs
-#else
-  import Replication
-#endif
-
 /// Chaos, and its end.
 extension Simulation {
   func trouble() {

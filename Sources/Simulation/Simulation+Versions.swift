@@ -1,11 +1,5 @@
 import Cluster
 
-#if DELIBERATE_BUGS
-  import ReplicationWithBugs
-#else
-  import Replication
-#endif
-
 /// Workers that get a newer program, one at a time: rule 17.
 extension Simulation {
   static let latestRules: UInt16 = 2

@@ -4,12 +4,6 @@ import Marketplace
 import Wire
 import WorkerCore
 
-#if DELIBERATE_BUGS
-  import ReplicationWithBugs
-#else
-  import Replication
-#endif
-
 /// A worker's process: what `DurablePartition`, `PartitionNode` and the hub do around the cores.
 extension Simulation {
   func start(_ worker: Worker) {

@@ -3,12 +3,6 @@ import Cluster
 import DispatcherCore
 import Referee
 
-#if DELIBERATE_BUGS
-  import ReplicationWithBugs
-#else
-  import Replication
-#endif
-
 /// One seeded run: clients, dispatchers, workers, their networks, disks and clocks, and the configuration
 /// manager, in one thread and one order of events. First chaos, then everything is mended and must converge.
 ///

@@ -1,11 +1,5 @@
 import Referee
 
-#if DELIBERATE_BUGS
-  import ReplicationWithBugs
-#else
-  import Replication
-#endif
-
 /// What many seeds did together; what none of them did proves nothing.
 package struct Tally: Codable, Sendable {
   package var seeds: UInt64 = 0

@@ -4,12 +4,6 @@ import Marketplace
 import Wire
 import WorkerCore
 
-#if DELIBERATE_BUGS
-  import ReplicationWithBugs
-#else
-  import Replication
-#endif
-
 /// A worker's machine: its clock and disk, and the process that runs there or does not.
 final class Worker {
   let name: String
