@@ -54,7 +54,7 @@ let package = Package(
     .systemLibrary(name: "CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .systemLibrary(name: "CLinux"),
     .systemLibrary(name: "CLZ4", providers: [.apt(["liblz4-dev"])]),
-    .target(name: "SQLite", dependencies: ["CSQLite"]),
+    .target(name: "SQLite", dependencies: ["CLinux", "CSQLite"]),
     .target(name: "ZeroMQ", dependencies: ["CZeroMQ"]),
     .target(name: "LZ4", dependencies: ["CLZ4"]),
     .target(name: "Curl", dependencies: ["CCurl"]),
@@ -159,7 +159,8 @@ let package = Package(
     .testTarget(name: "FuzzTests", dependencies: ["TestSupport", "Fuzz", "laris-fuzz"], exclude: ["corpus"]),
     .target(
       name: "SimulatedDisk", dependencies: ["TestSupport", "CSQLite", "Files"], path: "Tests/SimulatedDisk"),
-    .testTarget(name: "FilesTests", dependencies: ["TestSupport", "Files", "SimulatedDisk", "SQLite"]),
+    .testTarget(
+      name: "FilesTests", dependencies: ["CLinux", "TestSupport", "Files", "SimulatedDisk", "SQLite"]),
     .testTarget(
       name: "DurablePartitionTests",
       dependencies: [

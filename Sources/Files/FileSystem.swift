@@ -92,6 +92,23 @@ extension FileSystem {
     try file.sync()
   }
 
+  /// Removes a long file piece by piece, from its end on: the system takes its time to forget gigabytes, and who
+  /// syncs meanwhile, or closes the file, waits for it.
+  ///
+  /// - Parameter pause: between two pieces. What it throws leaves the rest there.
+  package func removeInPieces(
+    _ path: String, bytes: Int = 16 << 20, pause: () throws -> Void
+  ) throws {
+    let file = try open(path, .update)
+    var size = try file.size()
+    while size > bytes {
+      size -= bytes
+      try file.truncate(to: size)
+      try pause()
+    }
+    try remove(path)
+  }
+
   package static func directory(of path: String) -> String {
     guard let slash = path.lastIndex(of: "/") else { return "." }
     return slash == path.startIndex ? "/" : String(path[..<slash])

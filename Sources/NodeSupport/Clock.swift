@@ -10,6 +10,9 @@ package enum Clock {
   /// Milliseconds of a clock that never runs back and counts suspend: for waits and deadlines.
   package static func steadyMilliseconds() -> Int64 { read(CLOCK_BOOTTIME) }
 
+  /// Milliseconds for which the calling thread has had a processor.
+  package static func ranMilliseconds() -> Int64 { read(CLOCK_THREAD_CPUTIME_ID) }
+
   private static func read(_ clock: clockid_t) -> Int64 {
     var time = timespec()
     clock_gettime(clock, &time)

@@ -29,13 +29,7 @@ package enum PartitionSnapshot {
     // Nobody relies on it before all of it is elsewhere, and checked and synced there.
     try copy.execute("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE")
     let database = try Database(source, mode: .readOnly, vfs: files.sqliteVFS)
-    let file = try files.open(target, .update)
-    var written = 0
-    try database.copy(into: copy, pages: piecePages) {
-      try file.writeOut(from: written)
-      written = try file.size()
-      try pause()
-    }
+    try database.copy(into: copy, pages: piecePages, pause: pause)
     // The pages say that there is a WAL, as the original's do.
     try copy.execute("PRAGMA journal_mode=DELETE")
   }

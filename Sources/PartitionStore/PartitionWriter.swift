@@ -22,8 +22,6 @@ package struct StoreState: Equatable, Sendable {
 /// is the truth; the file survives a power loss, at some earlier commit.
 package struct PartitionWriter: ~Copyable {
   private let database: Database
-  private let walPath: String
-  private let files: any FileSystem
   private let statements: Statements
   private let orders: OrderWriter
   private let pages: RequestPageWriter
@@ -68,8 +66,6 @@ package struct PartitionWriter: ~Copyable {
     self.pages = pages
     self.reservations = reservations
     self.database = database
-    self.walPath = walPath
-    self.files = files
   }
 
   /// - Returns: whether all of it is in the file, durably. On a full disk it may go on as it is.
@@ -189,13 +185,7 @@ package struct PartitionWriter: ~Copyable {
         try statements.meta.run()
       }
     }
-    if try Self.moveWAL(of: database) {
-      durable = checkpoint.applied
-    } else {
-      // While a reader keeps it from being moved it grows, and SQLite syncs it when it moves it: all at once,
-      // with everybody's syncs behind.
-      try WAL.sync(walPath, files: files)
-    }
+    if try Self.moveWAL(of: database) { durable = checkpoint.applied }
   }
 
   /// Where the rows are, in the order of their keys: a row goes to the page of the one before it, or next to

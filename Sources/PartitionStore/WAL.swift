@@ -18,11 +18,6 @@ package enum WAL {
     try file.sync()
   }
 
-  /// Syncs what was added since the last time.
-  static func sync(_ path: String, files: any FileSystem) throws(FileError) {
-    try files.open(path, .update).sync()
-  }
-
   /// Behind the last frame that has the header's salt; the file's end where the header is not SQLite's.
   package static func end(of file: any File) throws(FileError) -> Int {
     let size = try file.size()

@@ -25,6 +25,7 @@ package struct Database: ~Copyable {
     _ path: String, mode: Mode, busyMilliseconds: Int32 = 5_000, vfs: String? = nil
   ) throws(SQLiteError) {
     Self.withoutStatistics
+    WritePace.kept
     handle = try Self.open(path, mode, busyMilliseconds, vfs)
     self.path = path
     self.busyMilliseconds = busyMilliseconds

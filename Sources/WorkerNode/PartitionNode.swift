@@ -248,6 +248,7 @@ final class PartitionNode: Sendable {
     var peerFrame = PeerFrame()
     var held = HeldAnswers()
     var audits: Audits
+    var watch = TurnWatch()
     var isFull = false
     var statusAt: Int64 = 0
     /// The version that was told of.
@@ -255,6 +256,10 @@ final class PartitionNode: Sendable {
     /// A snapshot that goes out, and one that comes in.
     let source: SnapshotSource
     var sink: SnapshotSink?
+
+    mutating func enter(_ stage: TurnWatch.Stage, allowed: Int64 = 0) {
+      watch.enter(stage, allowed: allowed, now: Clock.steadyMilliseconds())
+    }
   }
 
   private func serve(
@@ -275,17 +280,27 @@ final class PartitionNode: Sendable {
       let isStopping = stop.isSet
       let steady = Clock.steadyMilliseconds()
       if isStopping, turn.stopAt == .max { turn.stopAt = steady + Self.stopMilliseconds }
+      if let long = turn.watch.begin(now: steady, ran: Clock.ranMilliseconds()) {
+        logger.warning("partition \(partition.rawValue): \(long)")
+      }
+      turn.enter(.peers)
       var taken = try hearPeers(&durable, neighbours, &turn)
+      turn.enter(.snapshots)
       if try passSnapshots(durable, neighbours, &turn), let sink = turn.sink.take() { return sink }
+      turn.enter(.batches)
       let isBehind = durable.isCheckpointing && durable.core.dirtyRows > Self.dirtyRowsMax
       if !isBehind { taken += try drain(neighbours, &durable, &turn) }
+      turn.enter(.configuration)
       try hearManager(&durable, neighbours)
+      turn.enter(.clock)
       if steady - turn.tickAt >= Self.tickMilliseconds {
         turn.tickAt = steady
         try durable.tell(neighbours) { $0.tick(now: steady) }
       }
+      turn.enter(.activity)
       try followActivity(&durable, checkpointer, neighbours, &turn)
 
+      turn.enter(.work)
       let now = Clock.wallMilliseconds()
       var hasWorked = false
       if !durable.needsRebuild, durable.hasWork(wall: now), mayWork(&durable) {
@@ -294,9 +309,13 @@ final class PartitionNode: Sendable {
         turn.framesInHand = 0
         try answer(&durable, neighbours, &turn)
       }
+      turn.enter(.answers)
       try release(&durable, neighbours, &turn)
+      turn.enter(.hello)
       try sayHello(&durable, neighbours, &turn, steady: steady)
+      turn.enter(.checkpoint)
       try checkpoint(&durable, checkpointer, &turn, steady: steady, isStopping: isStopping)
+      turn.enter(.audits)
       if !isStopping { try audit(&durable, neighbours, &turn, steady: steady) }
 
       if taken > 0 || hasWorked {
@@ -304,16 +323,19 @@ final class PartitionNode: Sendable {
         if durable.isCheckpointing && !isStopping {
           let ended = Clock.steadyMilliseconds()
           let ease = Self.ease(after: ended - steady, checkpointing: ended - turn.checkpointAt)
+          turn.enter(.wait, allowed: ease / 1_000 + 1)
           if ease > 0 { usleep(UInt32(ease)) }
         }
         continue
       }
+      turn.enter(.rest)
       if isStopping || steady - turn.workedAt >= Self.restMilliseconds { try durable.rest() }
       if isStopping, steady >= turn.stopAt || !durable.isCheckpointing && !durable.isDirty { return nil }
       let isBusy = durable.isCheckpointing || isStopping || turn.audits.isBusy
       if durable.isCopying { continue }
-      Socket.wait(
-        for: &items, milliseconds: isBehind ? 1 : isBusy ? 5 : Int(Self.tickMilliseconds))
+      let patience = isBehind ? 1 : isBusy ? 5 : Self.tickMilliseconds
+      turn.enter(.wait, allowed: patience)
+      Socket.wait(for: &items, milliseconds: Int(patience))
     }
   }
 

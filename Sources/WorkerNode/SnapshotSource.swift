@@ -32,6 +32,8 @@ final class SnapshotSource {
   /// A copy that nobody asked for in so long is removed.
   private static let keepMilliseconds: Int64 = 30_000
   private static let restMillisecondsMax: Int64 = 10
+  /// Between pieces of a copy that is removed.
+  private static let removalRestMilliseconds: UInt32 = 50
 
   private let setup: DurablePartition.Setup
   private let logger: Logger
@@ -39,7 +41,7 @@ final class SnapshotSource {
   private let making = Making()
   private var maker: NodeThread?
   private var remover: NodeThread?
-  /// Nobody wants the copy that is being made any more.
+  /// Nobody wants the copy that is being made any more, and what is left of one goes when the next source begins.
   private let ending = StopFlag()
   private var path: String { setup.directory + "/snapshot.sqlite" }
 
@@ -107,11 +109,14 @@ final class SnapshotSource {
     copy = nil
     guard (try? setup.files.exists(path)) != false else { return }
     let (path, files) = (path, setup.files)
-    // The system takes its time to forget gigabytes.
-    remover = NodeThread("snapshot-\(setup.partition.rawValue)") { [remover] in
+    // The system takes its time to forget gigabytes, and takes it from whoever closes the file last.
+    remover = NodeThread("snapshot-\(setup.partition.rawValue)") { [remover, ending] in
       Scheduling.worksInBackground()
       remover?.join()
-      try? files.remove(path)
+      try? files.removeInPieces(path) {
+        if ending.isSet { throw CancellationError() }
+        usleep(1_000 * Self.removalRestMilliseconds)
+      }
     }
   }
 

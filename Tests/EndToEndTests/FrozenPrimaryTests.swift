@@ -92,6 +92,7 @@ extension EndToEndTests {
     let back = try #require(changes.first { $0.secondaries.contains(before.primary) }, "\(said.output)")
     #expect(back.primary == other && back.why == "\(before.primary) has caught up", "\(said.output)")
     #expect(run.said(before.primary).contains("partition 0 is learner"))
+    #expect(run.said(before.primary).contains("partition 0: a turn took "), "it says that it stood still")
 
     try run.check()
     let audit = try run.dispatcher.laris(["audit", "--history", history])

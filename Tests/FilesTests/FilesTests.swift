@@ -15,6 +15,25 @@ struct FilesTests {
     try Array(text.utf8).withUnsafeBytes { try file.write($0, at: offset) }
   }
 
+  /// Who has the file open, and closes it last, waits for no more than a piece.
+  private static func checkRemovalInPieces(_ files: any FileSystem, in folder: String) throws {
+    struct Ended: Error {}
+    let path = folder + "/long"
+    let file = try files.open(path, .create)
+    try file.truncate(to: 100_000)
+    #expect(throws: Ended.self) {
+      try files.removeInPieces(path, bytes: 30_000) {
+        if try file.size() < 50_000 { throw Ended() }
+      }
+    }
+    #expect(try file.size() == 40_000, "what is left waits for another try")
+    var sizes: [Int] = []
+    try files.removeInPieces(path, bytes: 15_000) { sizes.append(try file.size()) }
+    #expect(sizes == [25_000, 10_000])
+    #expect(try !files.exists(path))
+    #expect(throws: FileError(.open, path, code: ENOENT)) { try files.removeInPieces(path) {} }
+  }
+
   private static func check(_ files: any FileSystem, in root: String) throws {
     let folder = root + "/a/b/c"
     #expect(try !files.exists(folder))
@@ -55,6 +74,7 @@ struct FilesTests {
     #expect(try text(try files.open(folder + "/two", .read)) == "33\n")
     #expect(try text(file).hasPrefix("hel"), "and through being replaced")
     #expect(try text(try files.open(folder + "/two", .create)) == "")
+    try Self.checkRemovalInPieces(files, in: folder)
     try files.remove(folder + "/two")
     #expect(try files.names(in: folder) == [])
     try files.syncDirectory(folder)

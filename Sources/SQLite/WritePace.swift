@@ -1,0 +1,46 @@
+import CLinux
+import CSQLite
+import Glibc
+import Synchronization
+
+/// Has the disk keep step with what SQLite writes.
+///
+/// SQLite writes a checkpoint's pages to the system's memory, and syncs them in the end: the disk then gets hundreds of
+/// megabytes at once where a reader had kept the WAL for a while, and every log's sync waits behind them. So
+/// whoever has written some of a file waits until the disk has it. Nothing is durable by that; SQLite's syncs stay.
+enum WritePace {
+  static let bytes = 4 << 20
+
+  /// What was written since the last wait, by descriptor. One that is closed leaves its count to the next, which
+  /// waits a little sooner.
+  private static let written = Counts()
+
+  private final class Counts: Sendable {
+    let values: [Count] = (0..<1_024).map { _ in Count() }
+    final class Count: Sendable { let value = Atomic(0) }
+  }
+
+  private typealias Write = @convention(c) (Int32, UnsafeRawPointer?, Int, off_t) -> Int
+
+  private static let write: Write = { descriptor, bytes, count, offset in
+    let done = pwrite(descriptor, bytes, count, offset)
+    guard done > 0 else { return done }
+    let written = WritePace.written.values[Int(descriptor) & 1_023]
+    guard written.value.add(done, ordering: .relaxed).newValue >= WritePace.bytes else { return done }
+    written.value.store(0, ordering: .relaxed)
+    let code = laris_write_out(descriptor, 0)
+    guard code != 0 else { return done }
+    // SQLite's sync of this descriptor would not be told of it again.
+    errno = code
+    return -1
+  }
+
+  /// For all of the process's files of SQLite's own VFS.
+  static let kept: Void = {
+    let vfs = sqlite3_vfs_find(nil)!
+    for name in ["pwrite", "pwrite64"] {
+      _ = vfs.pointee.xSetSystemCall?(
+        vfs, name, unsafeBitCast(write, to: sqlite3_syscall_ptr.self))
+    }
+  }()
+}
