@@ -63,9 +63,9 @@ static inline int laris_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONB
 // Writes out what is dirty of a file from an offset on, and waits; no journal, no barrier. 0, or errno: a sync does not
 // tell of it again. Where there is no such call, or not for such a file, nothing happens.
 static inline int laris_write_out(int fd, int64_t offset) {
+  if (syscall(SYS_sync_file_range, fd, offset, (int64_t)0, 0) != 0) return 0;
   // WAIT_BEFORE, WRITE, WAIT_AFTER
-  if (syscall(SYS_sync_file_range, fd, offset, (int64_t)0, 7) == 0) return 0;
-  return errno == ENOSYS || errno == EPERM || errno == EINVAL || errno == ESPIPE ? 0 : errno;
+  return syscall(SYS_sync_file_range, fd, offset, (int64_t)0, 7) == 0 ? 0 : errno;
 }
 
 // Bytes of a file that the system holds in memory and the disk does not have: dirty, or on their way. -1, and errno: it

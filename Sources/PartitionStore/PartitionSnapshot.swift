@@ -4,14 +4,15 @@ import SQLite
 
 /// A copy of a partition's tables, as they are at one entry.
 package enum PartitionSnapshot {
-  private static let piecePages: Int32 = 256
+  /// 4 MiB: what SQLite writes waits for the disk as often.
+  private static let piecePages: Int32 = 1_024
 
   /// Makes one by one read transaction, while others write. Not faster than the disk, so that nobody's sync waits
   /// behind gigabytes.
   ///
   /// - Parameters:
   ///   - target: what is there goes.
-  ///   - pause: between pieces of about a megabyte. What it throws ends the copy.
+  ///   - pause: between pieces of some megabytes. What it throws ends the copy.
   /// - Returns: the entry that it is of.
   /// - Throws: `SQLiteError`, ``StoreError``, `FileError`, or as `pause`; what is at `target` is of no use.
   package static func make(

@@ -16,7 +16,7 @@ enum WritePace {
   private static let written = Counts()
 
   private final class Counts: Sendable {
-    let values: [Count] = (0..<1_024).map { _ in Count() }
+    let values: [Count] = (0..<64).map { _ in Count() }
     final class Count: Sendable { let value = Atomic(0) }
   }
 
@@ -25,13 +25,13 @@ enum WritePace {
   private static let write: Write = { descriptor, bytes, count, offset in
     let done = pwrite(descriptor, bytes, count, offset)
     guard done > 0 else { return done }
-    let written = WritePace.written.values[Int(descriptor) & 1_023]
+    let written = WritePace.written.values[Int(descriptor) & 63]
     guard written.value.add(done, ordering: .relaxed).newValue >= WritePace.bytes else { return done }
     written.value.store(0, ordering: .relaxed)
-    let code = laris_write_out(descriptor, 0)
-    guard code != 0 else { return done }
-    // SQLite's sync of this descriptor would not be told of it again.
-    errno = code
+    guard laris_write_out(descriptor, 0) != 0 else { return done }
+    // What is lost may be of earlier writes, and SQLite's sync would not be told of it again. Whatever the reason, so
+    // that no full disk is seen in it, after which one goes on.
+    errno = EIO
     return -1
   }
 

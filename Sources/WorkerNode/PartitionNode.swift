@@ -307,6 +307,7 @@ final class PartitionNode: Sendable {
         try durable.work(neighbours, now: now)
         hasWorked = true
         turn.framesInHand = 0
+        turn.enter(.answers)
         try answer(&durable, neighbours, &turn)
       }
       turn.enter(.answers)

@@ -31,7 +31,7 @@ final class SnapshotSource {
 
   /// A copy that nobody asked for in so long is removed.
   private static let keepMilliseconds: Int64 = 30_000
-  private static let restMillisecondsMax: Int64 = 10
+  private static let restMillisecondsMax: Int64 = 40
   /// Between pieces of a copy that is removed.
   private static let removalRestMilliseconds: UInt32 = 50
 
@@ -41,6 +41,8 @@ final class SnapshotSource {
   private let making = Making()
   private var maker: NodeThread?
   private var remover: NodeThread?
+  /// Somebody waits for what it removes to be gone.
+  private var hurry = StopFlag()
   /// Nobody wants the copy that is being made any more, and what is left of one goes when the next source begins.
   private let ending = StopFlag()
   private var path: String { setup.directory + "/snapshot.sqlite" }
@@ -63,13 +65,15 @@ final class SnapshotSource {
 
   private func make() {
     let (source, target, files) = (setup.databasePath, path, setup.files)
+    hurry.set()
     maker = NodeThread("snapshot-\(setup.partition.rawValue)") { [making, remover, ending] in
       // While it reads, SQLite's WAL can only grow, and all of it is moved at once afterwards.
       Scheduling.worksInBackground(isUrgent: true)
       remover?.join()
       var began = Clock.steadyMilliseconds()
       let result = Result {
-        try PartitionSnapshot.make(of: source, at: target, files: files) {
+        if ending.isSet { throw CancellationError() }
+        return try PartitionSnapshot.make(of: source, at: target, files: files) {
           if ending.isSet { throw CancellationError() }
           // Half of the disk is for the others, but a slow one does not keep the log for ever.
           usleep(UInt32(1_000 * min(Clock.steadyMilliseconds() - began, Self.restMillisecondsMax)))
@@ -110,13 +114,16 @@ final class SnapshotSource {
     guard (try? setup.files.exists(path)) != false else { return }
     let (path, files) = (path, setup.files)
     // The system takes its time to forget gigabytes, and takes it from whoever closes the file last.
-    remover = NodeThread("snapshot-\(setup.partition.rawValue)") { [remover, ending] in
+    hurry = StopFlag()
+    remover = NodeThread("snapshot-\(setup.partition.rawValue)") { [remover, ending, hurry] in
       Scheduling.worksInBackground()
       remover?.join()
-      try? files.removeInPieces(path) {
-        if ending.isSet { throw CancellationError() }
-        usleep(1_000 * Self.removalRestMilliseconds)
-      }
+      do {
+        try files.removeInPieces(path) {
+          if ending.isSet { throw CancellationError() }
+          if !hurry.isSet { usleep(1_000 * Self.removalRestMilliseconds) }
+        }
+      } catch is CancellationError {} catch { try? files.remove(path) }
     }
   }
 

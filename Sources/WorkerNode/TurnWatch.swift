@@ -21,7 +21,7 @@ package struct TurnWatch {
 
   /// A turn that took longer is told of.
   package static let longMilliseconds: Int64 = 100
-  /// One is told of in so long, and how many there were besides.
+  /// One is told of in so long, the longest.
   package static let quietMilliseconds: Int64 = 10_000
   /// What took less is not named.
   private static let namedMilliseconds: Int64 = 5
@@ -31,14 +31,16 @@ package struct TurnWatch {
   private var spent: [Stage: Int64] = [:]
   private var ranBefore: Int64 = 0
   private var toldAt = Int64.min / 2
+  /// Long ones that were not told of, and the longest of them.
   private var untold = 0
+  private var longest: (took: Int64, until: Int64, sentence: String) = (0, 0, "")
 
   package init() {}
 
   /// The turn before is over, and the next one begins.
   ///
   /// - Parameter ran: for how long the thread has had a processor.
-  /// - Returns: what is to be told of the one before.
+  /// - Returns: what is to be told, of the one before or an earlier one.
   package mutating func begin(now: Int64, ran: Int64) -> String? {
     leave(now)
     stage = nil
@@ -47,19 +49,22 @@ package struct TurnWatch {
       if !spent.isEmpty { spent.removeAll(keepingCapacity: true) }
     }
     let took = spent.values.reduce(0, +)
-    guard took > Self.longMilliseconds else { return nil }
-    guard now - toldAt >= Self.quietMilliseconds else {
+    if took > Self.longMilliseconds {
       untold += 1
-      return nil
+      if took > longest.took { longest = (took, now, sentence(took, ran: ran - ranBefore)) }
     }
-    toldAt = now
-    defer { untold = 0 }
+    guard untold > 0, now - toldAt >= Self.quietMilliseconds else { return nil }
+    defer { (toldAt, untold, longest) = (now, 0, (0, 0, "")) }
+    let seconds = (now - longest.until) / 1_000
+    return longest.sentence + (seconds == 0 ? "" : "; \(seconds) s ago")
+      + (untold == 1 ? "" : "; the longest of \(untold)")
+  }
+
+  private func sentence(_ took: Int64, ran: Int64) -> String {
     let parts = Stage.allCases.compactMap { stage in
       spent[stage].flatMap { $0 >= Self.namedMilliseconds ? "\($0) \(stage.rawValue)" : nil }
     }
-    let others = untold == 0 ? "" : "; \(untold) long ones before it were not told of"
-    return "a turn took \(took) ms, \(ran - ranBefore) of them on a processor: "
-      + parts.joined(separator: ", ") + others
+    return "a turn took \(took) ms, \(ran) of them on a processor: " + parts.joined(separator: ", ")
   }
 
   /// From now on the turn does this.
