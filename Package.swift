@@ -233,7 +233,8 @@ let package = Package(
       name: "WorkerNodeTests",
       dependencies: [
         "laris-peer",
-        "TestSupport", "Bytes", "Cluster", "NodeSupport", "Replication", "WorkerNode", "ZeroMQ",
+        "TestSupport", "Bytes", "Cluster", "DurablePartition", "Files", "Marketplace", "NodeSupport",
+        "Replication", "WorkerNode", "ZeroMQ",
         .product(name: "Logging", package: "swift-log"),
       ]),
     .testTarget(

@@ -10,6 +10,25 @@ import ReplicationLog
 extension DurablePartition.Setup {
   /// Where a snapshot stands while it comes in.
   package var incomingPath: String { directory + "/incoming.sqlite" }
+  /// Where one stands that goes out.
+  package var snapshotPath: String { directory + "/snapshot.sqlite" }
+
+  private static let givenUpPrefix = "removed-"
+
+  /// Gives a long file of this folder a name that says that nobody needs it; whoever serves the folder takes it away,
+  /// slowly.
+  package func giveUp(_ path: String) throws(FileError) {
+    let others = try givenUp()
+    var number = others.count
+    func name() -> String { directory + "/" + Self.givenUpPrefix + "\(number)" }
+    while others.contains(name()) { number += 1 }
+    try files.rename(path, to: name())
+  }
+
+  /// What was given up, and is still there.
+  package func givenUp() throws(FileError) -> [String] {
+    try files.names(in: directory).filter { $0.hasPrefix(Self.givenUpPrefix) }.map { directory + "/" + $0 }
+  }
 
   /// What is here is damaged, or missing: it is kept under another name, and an empty folder takes its place,
   /// which is not relied on before a snapshot is installed.
@@ -51,6 +70,7 @@ extension DurablePartition.Setup {
       try files.remove(databasePath + suffix)
     }
     try files.syncDirectory(directory)
+    if try files.exists(databasePath) { try giveUp(databasePath) }
     try files.rename(incomingPath, to: databasePath)
     try files.syncDirectory(directory)
     try ReplicationLog.begin(

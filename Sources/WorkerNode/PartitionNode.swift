@@ -166,13 +166,24 @@ final class PartitionNode: Sendable {
     if let sink {
       logger.info(
         "partition \(partition.rawValue) installs a snapshot", metadata: ["entry": "\(sink.mark.sn)"])
-      do { try setup.partition.install(sink.mark) } catch let error as FileError { throw error } catch {
+      do { try install(sink.mark) } catch let error as FileError { throw error } catch {
         // What is here is as it was; the primary offers another one.
         logger.error("partition \(partition.rawValue): a snapshot is refused: \(error)")
       }
       return true
     }
     return false
+  }
+
+  /// On a thread of its own, since to check gigabytes takes a core for many seconds, and others answer.
+  private func install(_ mark: LogMark) throws {
+    let installed = Mutex<Result<Void, any Error>?>(nil)
+    NodeThread("install-\(partition.rawValue)") { [setup] in
+      Scheduling.worksInBackground()
+      let result = Result { try setup.partition.install(mark) }
+      installed.withLock { $0 = result }
+    }.join()
+    try installed.withLock { $0 }!.get()
   }
 
   /// Opens what is here. What can't be relied on is kept under another name where others have the data.
@@ -256,6 +267,7 @@ final class PartitionNode: Sendable {
     /// A snapshot that goes out, and one that comes in.
     let source: SnapshotSource
     var sink: SnapshotSink?
+    let remover: Remover
 
     mutating func enter(_ stage: TurnWatch.Stage, allowed: Int64 = 0) {
       watch.enter(stage, allowed: allowed, now: Clock.steadyMilliseconds())
@@ -266,6 +278,9 @@ final class PartitionNode: Sendable {
     _ durable: inout DurablePartition, _ checkpointer: Checkpointer, _ neighbours: Neighbours
   ) throws -> SnapshotSink? {
     var items = neighbours.links.map(\.pollItem) + [neighbours.peers.pollItem]
+    let remover = Remover(setup.partition)
+    // Copies that a process before this one left.
+    remover.remove(setup.partition.snapshotPath, setup.partition.incomingPath)
     var turn = Turn(
       helloAt: neighbours.links.map { _ in 0 },
       // Partitions of a machine take turns.
@@ -274,8 +289,7 @@ final class PartitionNode: Sendable {
       received: neighbours.links.map { _ in ReceivedBatches() },
       frames: neighbours.links.flatMap { _ in (0..<Self.credit * 2).map { _ in DispatcherLink.Frame() } },
       audits: Audits(setup.partition, logger: logger),
-      source: SnapshotSource(setup.partition, logger: logger))
-    turn.source.discard()
+      source: SnapshotSource(setup.partition, remover: remover, logger: logger), remover: remover)
     while true {
       let isStopping = stop.isSet
       let steady = Clock.steadyMilliseconds()
@@ -578,6 +592,7 @@ final class PartitionNode: Sendable {
   private func lookForRoom(_ durable: inout DurablePartition, _ turn: inout Turn) throws {
     try durable.lookForRoom()
     let room = durable.room
+    turn.remover.hurry(room.isScarce)
     guard room.isFull != turn.isFull else { return }
     turn.isFull = room.isFull
     let directory = setup.partition.directory

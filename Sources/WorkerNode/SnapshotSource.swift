@@ -32,30 +32,26 @@ final class SnapshotSource {
   /// A copy that nobody asked for in so long is removed.
   private static let keepMilliseconds: Int64 = 30_000
   private static let restMillisecondsMax: Int64 = 40
-  /// Between pieces of a copy that is removed.
-  private static let removalRestMilliseconds: UInt32 = 50
 
   private let setup: DurablePartition.Setup
   private let logger: Logger
   private var copy: Copy?
   private let making = Making()
   private var maker: NodeThread?
-  private var remover: NodeThread?
-  /// Somebody waits for what it removes to be gone.
-  private var hurry = StopFlag()
-  /// Nobody wants the copy that is being made any more, and what is left of one goes when the next source begins.
+  private let remover: Remover
+  /// Nobody wants the copy that is being made any more.
   private let ending = StopFlag()
-  private var path: String { setup.directory + "/snapshot.sqlite" }
+  private var path: String { setup.snapshotPath }
 
-  init(_ setup: DurablePartition.Setup, logger: Logger) {
+  init(_ setup: DurablePartition.Setup, remover: Remover, logger: Logger) {
     self.setup = setup
+    self.remover = remover
     self.logger = logger
   }
 
   deinit {
     ending.set()
     maker?.join()
-    remover?.join()
   }
 
   /// Somebody needs one.
@@ -65,11 +61,9 @@ final class SnapshotSource {
 
   private func make() {
     let (source, target, files) = (setup.databasePath, path, setup.files)
-    hurry.set()
-    maker = NodeThread("snapshot-\(setup.partition.rawValue)") { [making, remover, ending] in
+    maker = NodeThread("snapshot-\(setup.partition.rawValue)") { [making, ending] in
       // While it reads, SQLite's WAL can only grow, and all of it is moved at once afterwards.
       Scheduling.worksInBackground(isUrgent: true)
-      remover?.join()
       var began = Clock.steadyMilliseconds()
       let result = Result {
         if ending.isSet { throw CancellationError() }
@@ -109,22 +103,9 @@ final class SnapshotSource {
     }
   }
 
-  func discard() {
+  private func discard() {
     copy = nil
-    guard (try? setup.files.exists(path)) != false else { return }
-    let (path, files) = (path, setup.files)
-    // The system takes its time to forget gigabytes, and takes it from whoever closes the file last.
-    hurry = StopFlag()
-    remover = NodeThread("snapshot-\(setup.partition.rawValue)") { [remover, ending, hurry] in
-      Scheduling.worksInBackground()
-      remover?.join()
-      do {
-        try files.removeInPieces(path) {
-          if ending.isSet { throw CancellationError() }
-          if !hurry.isSet { usleep(1_000 * Self.removalRestMilliseconds) }
-        }
-      } catch is CancellationError {} catch { try? files.remove(path) }
-    }
+    remover.remove(path)
   }
 
   /// What a learner was sent; nil: nothing yet.

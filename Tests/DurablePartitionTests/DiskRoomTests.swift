@@ -14,6 +14,18 @@ struct DiskRoomTests {
     }
   }
 
+  @Test func `room is scarce before there is none, and as long as there is none`() {
+    var room = DiskRoom(reserveBytes: 800)
+    for (free, isScarce) in [
+      (10_000, false), (1_600, false), (1_599, true), (799, true), (1_599, true), (1_600, false),
+    ] {
+      room.look(freeBytes: free)
+      #expect(room.isScarce == isScarce, "\(free) free")
+    }
+    room.ranOut()
+    #expect(room.isScarce)
+  }
+
   @Test func `what could not be made means that there is no room, until the next look`() {
     var room = DiskRoom(reserveBytes: 800)
     room.look(freeBytes: 1_000)

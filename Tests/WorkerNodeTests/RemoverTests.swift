@@ -1,0 +1,62 @@
+import Cluster
+import DurablePartition
+import Files
+import Marketplace
+import NodeSupport
+import TestSupport
+import Testing
+import WorkerNode
+
+struct RemoverTests {
+  private let folder: TestFolder
+  private let setup: DurablePartition.Setup
+  private let files = SystemFiles()
+
+  init() throws {
+    folder = try TestFolder()
+    setup = DurablePartition.Setup(
+      directory: folder.path, cluster: "", partition: PartitionID(3), node: "worker-1",
+      incarnation: Incarnation(1), mayCreate: true,
+      terms: Terms(reserveMilliseconds: 60_000, feeBasisPoints: 250), windowMilliseconds: 1, rowsMax: 1)
+  }
+
+  /// A gigabyte of nothing.
+  private func make(_ path: String) throws { try files.open(path, .create).truncate(to: 1 << 30) }
+
+  private func bytesGivenUp() throws -> Int {
+    try setup.givenUp().reduce(0) { $0 + (try files.open($1, .read).size()) }
+  }
+
+  @Test
+  func `a long file is not there any more at once, and its room comes back slowly, or fast if it is needed`()
+    throws
+  {
+    try make(setup.snapshotPath)
+    let remover = Remover(setup)
+    remover.remove(setup.snapshotPath, setup.incomingPath)
+    #expect(try !files.exists(setup.snapshotPath))
+    try until("the first piece is gone") { try bytesGivenUp() < 1 << 30 }
+    #expect(try bytesGivenUp() > 1 << 29)
+    // Another one under the same name.
+    try make(setup.snapshotPath)
+    remover.remove(setup.snapshotPath)
+    #expect(try bytesGivenUp() > 3 << 29)
+    let began = Clock.steadyMilliseconds()
+    remover.hurry(true)
+    try until("both are gone") { try setup.givenUp().isEmpty }
+    #expect(Clock.steadyMilliseconds() - began < 15_000, "at 32 MB a second they take a minute")
+  }
+
+  @Test func `a remover that ends leaves the rest to the next one`() throws {
+    try make(setup.incomingPath)
+    var remover: Remover? = Remover(setup)
+    remover!.remove(setup.incomingPath)
+    try until("the first piece is gone") { try bytesGivenUp() < 1 << 30 }
+    remover = nil
+    let left = try bytesGivenUp()
+    #expect(left > 1 << 29)
+    remover = Remover(setup)
+    remover!.remove()
+    try until("it goes on") { try bytesGivenUp() < left }
+  }
+}
