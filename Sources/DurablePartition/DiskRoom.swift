@@ -11,7 +11,7 @@ package struct DiskRoom: Equatable, Sendable {
   /// What must be free before writes are taken again.
   package var resumeBytes: Int { reserveBytes + reserveBytes / 8 }
 
-  /// It will soon be full: what may be removed should go at once.
+  /// It may soon be full: what is not needed should go at once.
   package var isScarce: Bool { isFull || freeBytes < 2 * reserveBytes }
 
   package mutating func look(freeBytes: Int) {

@@ -6,6 +6,14 @@ import PartitionStore
 import Replication
 import ReplicationLog
 
+extension DurablePartition {
+  /// Says that what came in was checked (`Setup.checkIncoming`).
+  package struct CheckedSnapshot: Sendable {
+    package let mark: LogMark
+    fileprivate init(mark: LogMark) { self.mark = mark }
+  }
+}
+
 /// What becomes of a partition's folder that can't be relied on: rules 9 and 11.
 extension DurablePartition.Setup {
   /// Where a snapshot stands while it comes in.
@@ -39,6 +47,8 @@ extension DurablePartition.Setup {
     let parent = SystemFiles.directory(of: directory)
     var kept: String?
     if try files.exists(directory) {
+      // Nobody would take it away there.
+      for path in try givenUp() { try files.remove(path) }
       kept = directory + "." + suffix
       try files.rename(directory, to: kept!)
       try files.syncDirectory(parent)
@@ -49,18 +59,23 @@ extension DurablePartition.Setup {
     return kept
   }
 
-  /// Puts the snapshot that came in into the place of what is here. Nobody else uses the folder.
+  /// Whether the snapshot that came in is a whole one, of that entry. Reads all of it, and changes nothing.
   ///
-  /// A crash on the way leaves a folder that is not relied on.
-  ///
-  /// - Throws: `StoreError`, `SQLiteError`: the snapshot is not what it should be, nothing was changed.
-  ///   `FileError`.
-  package func install(_ mark: LogMark) throws {
+  /// - Throws: `StoreError`, `SQLiteError`: it is not what it should be.
+  package func checkIncoming(_ mark: LogMark) throws -> DurablePartition.CheckedSnapshot {
     let found = try PartitionSnapshot.check(
       incomingPath, cluster: cluster, partition: partition, files: files)
     guard found == mark.sn else {
       throw StoreError.damaged(path: incomingPath, what: "it ends at entry \(found), and not at \(mark.sn)")
     }
+    return DurablePartition.CheckedSnapshot(mark: mark)
+  }
+
+  /// Puts the snapshot that came in into the place of what is here. Nobody else uses the folder.
+  ///
+  /// A crash on the way leaves a folder that is not relied on.
+  package func install(_ snapshot: DurablePartition.CheckedSnapshot) throws(FileError) {
+    let mark = snapshot.mark
     if try !files.exists(uncleanPath) {
       try files.replace(uncleanPath, with: "a snapshot is being installed\n")
     }

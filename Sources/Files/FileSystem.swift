@@ -97,7 +97,7 @@ extension FileSystem {
   ///
   /// - Parameter pause: between two pieces. What it throws leaves the rest there.
   package func removeInPieces(
-    _ path: String, bytes: Int = 16 << 20, pause: () throws -> Void
+    _ path: String, bytes: Int, pause: () throws -> Void
   ) throws {
     let file = try open(path, .update)
     var size = try file.size()

@@ -74,6 +74,7 @@ final class PartitionNode: Sendable {
   private let stop: StopFlag
   private let context: ZeroMQContext
   private let logger: Logger
+  private let remover: Remover
   private let thread = Mutex<NodeThread?>(nil)
   /// Records that a dispatcher has told of.
   private let told = Mutex<[GroupRecord]>([])
@@ -83,6 +84,7 @@ final class PartitionNode: Sendable {
     self.context = context
     self.stop = stop
     self.logger = logger
+    remover = Remover(setup.partition, logger: logger)
   }
 
   func start() {
@@ -104,7 +106,10 @@ final class PartitionNode: Sendable {
     }
   }
 
-  func join() { thread.withLock { $0 }?.join() }
+  func join() {
+    thread.withLock { $0 }?.join()
+    remover.close()
+  }
 
   /// A dispatcher tells of a configuration, an old one maybe.
   func tell(_ record: GroupRecord) {
@@ -124,12 +129,14 @@ final class PartitionNode: Sendable {
     }
     switch error {
     case let error as FileError:
+      if error.isDiskFull { remover.hurry(true) }
       // A start that finds no room, or can't read, has lost nothing.
       if !wasServing, error.isDiskFull || error.operation.changesNothing { return true }
       endForDisk()
     case OpeningError.trimmed: return true
     case let error as SQLiteError:
       if error.isDiskFailure { endForDisk() }
+      if error.isDiskFull { remover.hurry(true) }
       // Locks and limits may pass; damage stays.
       return !error.isDamage
     default:
@@ -158,32 +165,22 @@ final class PartitionNode: Sendable {
   private func serveUntilReplaced() throws -> Bool {
     board.status.withLock { $0.note = "replaying the log" }
     let began = Clock.steadyMilliseconds()
-    let sink: SnapshotSink?
-    do { sink = try run(from: began) } catch OpeningError.quarantined {
+    let checked: Result<DurablePartition.CheckedSnapshot, any Error>?
+    do { checked = try run(from: began) } catch OpeningError.quarantined {
       // Another start sets it aside.
       return true
     }
-    if let sink {
+    switch checked {
+    case .success(let snapshot):
       logger.info(
-        "partition \(partition.rawValue) installs a snapshot", metadata: ["entry": "\(sink.mark.sn)"])
-      do { try install(sink.mark) } catch let error as FileError { throw error } catch {
-        // What is here is as it was; the primary offers another one.
-        logger.error("partition \(partition.rawValue): a snapshot is refused: \(error)")
-      }
-      return true
+        "partition \(partition.rawValue) installs a snapshot", metadata: ["entry": "\(snapshot.mark.sn)"])
+      try setup.partition.install(snapshot)
+    case .failure(let error):
+      // What is here is as it was; the primary offers another one.
+      logger.error("partition \(partition.rawValue): a snapshot is refused: \(error)")
+    case nil: return false
     }
-    return false
-  }
-
-  /// On a thread of its own, since to check gigabytes takes a core for many seconds, and others answer.
-  private func install(_ mark: LogMark) throws {
-    let installed = Mutex<Result<Void, any Error>?>(nil)
-    NodeThread("install-\(partition.rawValue)") { [setup] in
-      Scheduling.worksInBackground()
-      let result = Result { try setup.partition.install(mark) }
-      installed.withLock { $0 = result }
-    }.join()
-    try installed.withLock { $0 }!.get()
+    return true
   }
 
   /// Opens what is here. What can't be relied on is kept under another name where others have the data.
@@ -219,8 +216,10 @@ final class PartitionNode: Sendable {
     if case OpeningError.diverged = error { "diverged" } else { "damaged" }
   }
 
-  /// - Returns: a snapshot that is complete, to be installed; nil: it was asked to stop.
-  private func run(from began: Int64) throws -> SnapshotSink? {
+  /// - Returns: a snapshot to be installed, or why it may not be; nil: it was asked to stop.
+  private func run(from began: Int64) throws -> Result<DurablePartition.CheckedSnapshot, any Error>? {
+    // Copies that were under way go, and what had no time to.
+    remover.remove(setup.partition.snapshotPath, setup.partition.incomingPath)
     var durable = try open(now: began)
     logger.info(
       "partition \(partition.rawValue) is there up to entry \(durable.replica.last.sn)",
@@ -267,7 +266,6 @@ final class PartitionNode: Sendable {
     /// A snapshot that goes out, and one that comes in.
     let source: SnapshotSource
     var sink: SnapshotSink?
-    let remover: Remover
 
     mutating func enter(_ stage: TurnWatch.Stage, allowed: Int64 = 0) {
       watch.enter(stage, allowed: allowed, now: Clock.steadyMilliseconds())
@@ -276,11 +274,8 @@ final class PartitionNode: Sendable {
 
   private func serve(
     _ durable: inout DurablePartition, _ checkpointer: Checkpointer, _ neighbours: Neighbours
-  ) throws -> SnapshotSink? {
+  ) throws -> Result<DurablePartition.CheckedSnapshot, any Error>? {
     var items = neighbours.links.map(\.pollItem) + [neighbours.peers.pollItem]
-    let remover = Remover(setup.partition)
-    // Copies that a process before this one left.
-    remover.remove(setup.partition.snapshotPath, setup.partition.incomingPath)
     var turn = Turn(
       helloAt: neighbours.links.map { _ in 0 },
       // Partitions of a machine take turns.
@@ -289,7 +284,7 @@ final class PartitionNode: Sendable {
       received: neighbours.links.map { _ in ReceivedBatches() },
       frames: neighbours.links.flatMap { _ in (0..<Self.credit * 2).map { _ in DispatcherLink.Frame() } },
       audits: Audits(setup.partition, logger: logger),
-      source: SnapshotSource(setup.partition, remover: remover, logger: logger), remover: remover)
+      source: SnapshotSource(setup.partition, remover: remover, logger: logger))
     while true {
       let isStopping = stop.isSet
       let steady = Clock.steadyMilliseconds()
@@ -300,7 +295,7 @@ final class PartitionNode: Sendable {
       turn.enter(.peers)
       var taken = try hearPeers(&durable, neighbours, &turn)
       turn.enter(.snapshots)
-      if try passSnapshots(durable, neighbours, &turn), let sink = turn.sink.take() { return sink }
+      if let checked = try passSnapshots(durable, neighbours, &turn) { return checked }
       turn.enter(.batches)
       let isBehind = durable.isCheckpointing && durable.core.dirtyRows > Self.dirtyRowsMax
       if !isBehind { taken += try drain(neighbours, &durable, &turn) }
@@ -447,23 +442,23 @@ final class PartitionNode: Sendable {
     neighbours.send(writer.bytes, to: node)
   }
 
-  /// - Returns: whether a snapshot is complete, and wanted.
+  /// - Returns: a snapshot that is wanted and was checked, or why it is refused.
   private func passSnapshots(
     _ durable: borrowing DurablePartition, _ neighbours: Neighbours, _ turn: inout Turn
-  ) throws -> Bool {
+  ) throws -> Result<DurablePartition.CheckedSnapshot, any Error>? {
     let now = neighbours.now
     if !neighbours.takeSnapshotsOffered().isEmpty { turn.source.offer(now: now) }
     turn.source.turn(durable.replica, now: now)
     if let node = neighbours.takeSnapshotWanted(), turn.sink?.from != node {
-      turn.sink = try SnapshotSink(from: node, setup.partition)
+      turn.sink = try SnapshotSink(from: node, setup.partition, remover: remover)
     }
     guard durable.replica.isAwaitingSnapshot else {
-      turn.sink = nil
-      return false
+      turn.sink.take()?.discard()
+      return nil
     }
-    if turn.sink?.isComplete == true { return true }
+    if let checked = turn.sink?.checked { return checked }
     if let request = turn.sink?.request(now: now) { send(request, to: turn.sink!.from, neighbours) }
-    return false
+    return nil
   }
 
   private func hearManager(_ durable: inout DurablePartition, _ neighbours: Neighbours) throws {
@@ -590,9 +585,10 @@ final class PartitionNode: Sendable {
   }
 
   private func lookForRoom(_ durable: inout DurablePartition, _ turn: inout Turn) throws {
+    let ranOut = durable.room.isFull
     try durable.lookForRoom()
     let room = durable.room
-    turn.remover.hurry(room.isScarce)
+    remover.hurry(ranOut || room.isScarce)
     guard room.isFull != turn.isFull else { return }
     turn.isFull = room.isFull
     let directory = setup.partition.directory

@@ -8,39 +8,54 @@ struct SnapshotSink {
   private static let againMilliseconds: Int64 = 300
 
   let from: String
-  private let path: String
-  private let file: any File
+  private let setup: DurablePartition.Setup
+  private let remover: Remover
+  private var file: any File
   private var snapshot: UInt64 = 0
   private var offset = 0
   private var total: UInt64 = 0
-  private(set) var mark = LogMark.empty
+  private var mark = LogMark.empty
   private var askedAt: Int64 = .min / 2
 
-  init(from node: String, _ setup: DurablePartition.Setup) throws(FileError) {
+  /// Begun when all of it is here, durably.
+  private var check: SnapshotCheck?
+
+  init(from node: String, _ setup: DurablePartition.Setup, remover: Remover) throws(FileError) {
     from = node
-    path = setup.incomingPath
-    file = try setup.files.open(path, .create)
+    self.setup = setup
+    self.remover = remover
+    file = try Self.begin(setup, remover)
   }
 
-  /// All of it is here, durably.
-  private(set) var isComplete = false
+  private static func begin(_ setup: DurablePartition.Setup, _ remover: Remover) throws(FileError) -> any File
+  {
+    // Of another one there may be gigabytes.
+    remover.remove(setup.incomingPath)
+    return try setup.files.open(setup.incomingPath, .create)
+  }
+
+  /// What came in is not wanted any more.
+  func discard() { remover.remove(setup.incomingPath) }
+
+  /// All of it is here and was checked, or why it is refused; nil: not yet.
+  var checked: Result<DurablePartition.CheckedSnapshot, any Error>? { check?.result }
 
   /// What to ask for now; nil: nothing yet.
   mutating func request(now: Int64) -> SnapshotMessage? {
-    guard now - askedAt >= Self.againMilliseconds else { return nil }
+    guard check == nil, now - askedAt >= Self.againMilliseconds else { return nil }
     askedAt = now
     return .request(snapshot: snapshot, offset: UInt64(offset))
   }
 
   mutating func take(_ piece: SnapshotMessage.Piece) throws(FileError) {
-    guard !isComplete else { return }
+    guard check == nil else { return }
     if piece.snapshot != snapshot {
       guard piece.offset == 0 else { return }
       snapshot = piece.snapshot
       mark = piece.mark
       total = piece.total
+      if offset > 0 { file = try Self.begin(setup, remover) }
       offset = 0
-      try file.truncate(to: 0)
     }
     // One that came twice, or late.
     guard piece.offset == UInt64(offset), piece.mark == mark, piece.total == total, !piece.bytes.isEmpty
@@ -54,6 +69,6 @@ struct SnapshotSink {
     askedAt = .min / 2
     guard UInt64(offset) == total else { return }
     try file.sync()
-    isComplete = true
+    check = SnapshotCheck(setup, mark)
   }
 }

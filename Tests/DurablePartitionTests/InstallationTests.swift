@@ -6,6 +6,7 @@ import ReplicationLog
 import SQLite
 import SimulatedDisk
 import Synchronization
+import TestSupport
 import Testing
 
 /// A snapshot that came in takes the place of what a learner had.
@@ -40,6 +41,12 @@ struct InstallationTests {
         applied: own.applied,
         tables: try TablesDigest.of(InstallationTests.setup(disk).databasePath, files: disk))
       try Self.receive(snapshot, on: disk)
+    }
+
+    /// As a worker does it with the snapshot that came in.
+    func install(on disk: SimulatedDisk) throws {
+      let setup = InstallationTests.setup(disk)
+      try setup.install(try setup.checkIncoming(mark))
     }
 
     static func receive(_ snapshot: [UInt8], on disk: SimulatedDisk) throws {
@@ -78,14 +85,14 @@ struct InstallationTests {
   @Test func `a snapshot takes the place of what was there, which waits to be removed`() throws {
     let learner = try Learner()
     let bytes = try learner.disk.open(learner.setup.databasePath, .read).size()
-    try learner.setup.install(learner.mark)
+    try learner.install(on: learner.disk)
     #expect(try Self.start(learner.setup, learner.disk) == (learner.after, true))
     let left = try learner.setup.givenUp()
     #expect(try left.map { try learner.disk.open($0, .read).size() } == [bytes])
     #expect(try !learner.disk.exists(learner.setup.incomingPath))
     // The next one finds that the first is not removed yet.
     try Learner.receive(learner.snapshot, on: learner.disk)
-    try learner.setup.install(learner.mark)
+    try learner.install(on: learner.disk)
     #expect(try learner.setup.givenUp().count == 2)
     #expect(try Self.start(learner.setup, learner.disk) == (learner.after, true))
   }
@@ -97,7 +104,7 @@ struct InstallationTests {
     let learner = try Learner()
     let moments = Mutex<[(operation: SimulatedDisk.Operation, snapshot: Snapshot)]>([])
     learner.disk.setObserver { operation, snapshot in moments.withLock { $0.append((operation, snapshot)) } }
-    try learner.setup.install(learner.mark)
+    try learner.install(on: learner.disk)
     learner.disk.setObserver(nil)
     let all = moments.withLock { $0 }
     #expect(all.count > 20)
@@ -117,20 +124,32 @@ struct InstallationTests {
         }
         // A learner gets another one.
         try Learner.receive(learner.snapshot, on: disk)
-        try setup.install(learner.mark)
+        try learner.install(on: disk)
         #expect(try Self.start(setup, disk) == (learner.after, true), "\(crash) at \(moment.operation)")
       }
     }
-    print("\(all.count) operations: \(found)")
     #expect(found.old > 0 && found.new > 0 && found.unclean > 0)
+  }
+
+  @Test func `what was given up is not kept where a folder is set aside`() throws {
+    let folder = try TestFolder()
+    let files = SystemFiles()
+    let setup = Worker.setup(files, epoch: 1, mayCreate: true, directory: folder.path + "/0003")
+    try files.makeDirectory(setup.directory)
+    for path in [setup.databasePath, setup.snapshotPath] { _ = try files.open(path, .create) }
+    try setup.giveUp(setup.snapshotPath)
+    let kept = try setup.setAside(suffix: "damaged-1")
+    #expect(kept == folder.path + "/0003.damaged-1")
+    #expect(try files.names(in: folder.path + "/0003.damaged-1") == ["partition.sqlite"])
+    #expect(try files.names(in: setup.directory) == ["unclean"])
   }
 
   @Test func `what is no snapshot of that entry is refused, and nothing is changed`() throws {
     let learner = try Learner()
     let other = LogMark(sn: learner.mark.sn.next, tag: learner.mark.tag, hash: learner.mark.hash)
-    #expect(throws: StoreError.self) { try learner.setup.install(other) }
+    #expect(throws: StoreError.self) { try learner.setup.checkIncoming(other) }
     learner.disk.flip(learner.setup.incomingPath, at: 4_096 * 3 + 5, mask: 0xff)
-    #expect(throws: (any Error).self) { try learner.setup.install(learner.mark) }
+    #expect(throws: (any Error).self) { try learner.setup.checkIncoming(learner.mark) }
     #expect(try Self.start(learner.setup, learner.disk) == (learner.before, true))
   }
 }

@@ -135,6 +135,34 @@ extension EndToEndTests {
     #expect(cluster.stop() == 0)
   }
 
+  @Test func `copies that a killed worker left are gone soon after its next start, where room is scarce`()
+    throws
+  {
+    let folder = try TestFolder()
+    var status = statvfs()
+    try #require(statvfs(folder.path, &status) == 0)
+    let free = Int(status.f_bavail) * Int(status.f_frsize)
+    let cluster = try TestCluster(
+      folder: folder, workers: 1, partitions: 1, options: ["--disk-reserve", "\((free >> 20) * 3 / 4)"])
+    try Self.openShop(cluster)
+    let partition = cluster.data + "/worker-1/partitions/0000"
+    // 32 MB a second would take two minutes. They have holes only.
+    for name in ["snapshot.sqlite", "removed-3"] {
+      let file = open(partition + "/" + name, O_WRONLY | O_CREAT, 0o644)
+      defer { Foundation.close(file) }
+      try #require(file >= 0 && ftruncate(file, 2 << 30) == 0)
+    }
+    cluster.kill(try #require(try cluster.status().workers.first).pid)
+    func left() throws -> [String] {
+      try FileManager.default.contentsOfDirectory(atPath: partition).filter {
+        $0.hasPrefix("removed-") || $0.hasPrefix("snapshot")
+      }
+    }
+    try waitUntil("they are gone", seconds: 30, state: try left()) { try left().isEmpty }
+    #expect(try cluster.done(Self.sku()).sku.price == 1_000)
+    #expect(cluster.stop() == 0)
+  }
+
   /// Where it happens to all members at once, each has to be believed: none is left to join.
   @Test(arguments: [1, 3])
   func `a write that fails ends the worker with a clear last word, and its next start lacks nothing`(

@@ -31,7 +31,9 @@ struct FilesTests {
     try files.removeInPieces(path, bytes: 15_000) { sizes.append(try file.size()) }
     #expect(sizes == [25_000, 10_000])
     #expect(try !files.exists(path))
-    #expect(throws: FileError(.open, path, code: ENOENT)) { try files.removeInPieces(path) {} }
+    #expect(throws: FileError(.open, path, code: ENOENT)) {
+      try files.removeInPieces(path, bytes: 15_000) {}
+    }
   }
 
   private static func check(_ files: any FileSystem, in root: String) throws {

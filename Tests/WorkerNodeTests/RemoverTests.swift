@@ -1,6 +1,8 @@
 import Cluster
 import DurablePartition
 import Files
+import Glibc
+import Logging
 import Marketplace
 import NodeSupport
 import TestSupport
@@ -11,6 +13,7 @@ struct RemoverTests {
   private let folder: TestFolder
   private let setup: DurablePartition.Setup
   private let files = SystemFiles()
+  private let logger = Logger(label: "remover")
 
   init() throws {
     folder = try TestFolder()
@@ -32,7 +35,7 @@ struct RemoverTests {
     throws
   {
     try make(setup.snapshotPath)
-    let remover = Remover(setup)
+    let remover = Remover(setup, logger: logger)
     remover.remove(setup.snapshotPath, setup.incomingPath)
     #expect(try !files.exists(setup.snapshotPath))
     try until("the first piece is gone") { try bytesGivenUp() < 1 << 30 }
@@ -45,18 +48,35 @@ struct RemoverTests {
     remover.hurry(true)
     try until("both are gone") { try setup.givenUp().isEmpty }
     #expect(Clock.steadyMilliseconds() - began < 15_000, "at 32 MB a second they take a minute")
+    remover.close()
   }
 
-  @Test func `a remover that ends leaves the rest to the next one`() throws {
+  @Test func `a remover that is closed leaves the rest to the next one`() throws {
     try make(setup.incomingPath)
-    var remover: Remover? = Remover(setup)
-    remover!.remove(setup.incomingPath)
+    let remover = Remover(setup, logger: logger)
+    remover.remove(setup.incomingPath)
     try until("the first piece is gone") { try bytesGivenUp() < 1 << 30 }
-    remover = nil
+    remover.close()
     let left = try bytesGivenUp()
     #expect(left > 1 << 29)
-    remover = Remover(setup)
-    remover!.remove()
+    // It would take milliseconds.
+    remover.hurry(true)
+    remover.remove()
+    usleep(100_000)
+    #expect(try bytesGivenUp() == left)
+    let next = Remover(setup, logger: logger)
+    next.remove()
     try until("it goes on") { try bytesGivenUp() < left }
+    next.close()
+  }
+
+  @Test func `what can't be removed is told of, and keeps nothing else from being removed`() throws {
+    try files.makeDirectory(folder.path + "/removed-0")
+    try make(folder.path + "/removed-1")
+    let remover = Remover(setup, logger: logger)
+    remover.hurry(true)
+    remover.remove()
+    try until("the other one is gone") { try setup.givenUp() == [folder.path + "/removed-0"] }
+    remover.close()
   }
 }
