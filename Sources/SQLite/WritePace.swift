@@ -13,22 +13,21 @@ enum WritePace {
 
   /// What was written since the last wait, by descriptor. One that is closed leaves its count to the next, which
   /// waits a little sooner.
-  private static let written = Counts()
-
-  private final class Counts: Sendable {
-    let values: [Count] = (0..<64).map { _ in Count() }
-    final class Count: Sendable { let value = Atomic(0) }
-  }
+  private static let written = Mutex([Int](repeating: 0, count: 64))
 
   private typealias Write = @convention(c) (Int32, UnsafeRawPointer?, Int, off_t) -> Int
 
   private static let write: Write = { descriptor, bytes, count, offset in
     let done = pwrite(descriptor, bytes, count, offset)
     guard done > 0 else { return done }
-    let written = WritePace.written.values[Int(descriptor) & 63]
-    guard written.value.add(done, ordering: .relaxed).newValue >= WritePace.bytes else { return done }
-    written.value.store(0, ordering: .relaxed)
-    guard laris_write_out(descriptor, 0) != 0 else { return done }
+    let isDue = WritePace.written.withLock { written in
+      let place = Int(descriptor) & 63
+      written[place] += done
+      guard written[place] >= WritePace.bytes else { return false }
+      written[place] = 0
+      return true
+    }
+    guard isDue, laris_write_out(descriptor, 0) != 0 else { return done }
     // What is lost may be of earlier writes, and SQLite's sync would not be told of it again. Whatever the reason, so
     // that no full disk is seen in it, after which one goes on.
     errno = EIO
