@@ -47,8 +47,8 @@ extension DurablePartition.Setup {
     let parent = SystemFiles.directory(of: directory)
     var kept: String?
     if try files.exists(directory) {
-      // Nobody would take it away there.
-      for path in try givenUp() { try files.remove(path) }
+      // Nobody would take it away there, but may be about to here.
+      for path in try givenUp() { try? files.remove(path) }
       kept = directory + "." + suffix
       try files.rename(directory, to: kept!)
       try files.syncDirectory(parent)

@@ -151,12 +151,13 @@ package struct PartitionAudit: Sendable {
   /// - Parameters:
   ///   - windowMilliseconds: how long request ids are remembered.
   ///   - began: called when what is read is fixed, whatever is written from then on.
+  ///   - pause: called now and then meanwhile.
   /// - Throws: ``StoreError`` or `SQLiteError`; nothing is ever changed.
   package init(
     path: String, windowMilliseconds: Int64 = .max, files: any FileSystem = SystemFiles(),
-    began: () -> Void = {}
+    began: () -> Void = {}, pause: (() -> Void)? = nil
   ) throws {
-    let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS)
+    let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS, pause: pause)
     // What it sorts goes to a file: of ten million orders that is gigabytes.
     try database.execute("PRAGMA query_only=1; PRAGMA temp_store=FILE; PRAGMA cache_size=-65536; BEGIN")
     state = try PartitionWriter.state(of: database)

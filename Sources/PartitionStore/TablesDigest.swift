@@ -41,11 +41,13 @@ package struct TablesDigest: Equatable, Sendable {
   /// - Parameters:
   ///   - windowMilliseconds: how long request ids are remembered.
   ///   - began: called when what is read is fixed, whatever is written from then on.
+  ///   - pause: called now and then meanwhile.
   /// - Throws: ``StoreError`` or `SQLiteError`; nothing is ever changed.
   package init(
-    path: String, windowMilliseconds: Int64, files: any FileSystem = SystemFiles(), began: () -> Void = {}
+    path: String, windowMilliseconds: Int64, files: any FileSystem = SystemFiles(),
+    began: () -> Void = {}, pause: (() -> Void)? = nil
   ) throws {
-    let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS)
+    let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS, pause: pause)
     try database.execute("PRAGMA query_only=1; BEGIN")
     let state = try PartitionWriter.state(of: database)
     began()

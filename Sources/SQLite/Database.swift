@@ -5,6 +5,16 @@ package struct Database: ~Copyable {
   private let handle: OpaquePointer
   package let path: String
   private let busyMilliseconds: Int32
+  private let pauses: Pauses?
+
+  /// What SQLite calls between its steps.
+  private final class Pauses {
+    let pause: () -> Void
+    init(_ pause: @escaping () -> Void) { self.pause = pause }
+  }
+
+  /// Of its virtual machine's, between two pauses: some tens of microseconds.
+  private static let stepsBetweenPauses: Int32 = 1_000
 
   package enum Mode: Sendable {
     /// Creates the file if need be.
@@ -20,13 +30,24 @@ package struct Database: ~Copyable {
   /// - Parameters:
   ///   - busyMilliseconds: how long to wait for whoever has the file locked.
   ///   - vfs: whose files SQLite uses, by its registered name; nil: the system's.
+  ///   - pause: called now and then while a statement runs, by whoever runs it.
   /// - Throws: the file can't be opened; nothing was changed.
   package init(
-    _ path: String, mode: Mode, busyMilliseconds: Int32 = 5_000, vfs: String? = nil
+    _ path: String, mode: Mode, busyMilliseconds: Int32 = 5_000, vfs: String? = nil,
+    pause: (() -> Void)? = nil
   ) throws(SQLiteError) {
     Self.withoutStatistics
     WritePace.kept
     handle = try Self.open(path, mode, busyMilliseconds, vfs)
+    pauses = pause.map(Pauses.init)
+    if let pauses {
+      sqlite3_progress_handler(
+        handle, Self.stepsBetweenPauses,
+        { pauses in
+          Unmanaged<Pauses>.fromOpaque(pauses!).takeUnretainedValue().pause()
+          return 0
+        }, Unmanaged.passUnretained(pauses).toOpaque())
+    }
     self.path = path
     self.busyMilliseconds = busyMilliseconds
   }

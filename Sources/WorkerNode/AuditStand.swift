@@ -100,7 +100,9 @@ struct AuditStand {
       if durable.checkpointed == sn, !durable.isCheckpointing {
         let (path, window, files) = (setup.databasePath, setup.windowMilliseconds, setup.files)
         state = .reading(
-          TablesReading { try TablesDigest(path: path, windowMilliseconds: window, files: files, began: $0) })
+          TablesReading {
+            try TablesDigest(path: path, windowMilliseconds: window, files: files, began: $0, pause: $1)
+          })
       } else if durable.checkpointed > sn || now - heardAt >= Self.patienceMilliseconds {
         durable.freezeNoMore()
         state = .over(.missed)

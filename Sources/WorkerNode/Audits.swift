@@ -120,7 +120,7 @@ struct Audits {
   private func read() -> TablesReading<PartitionAudit> {
     let (path, window, files) = (setup.databasePath, setup.windowMilliseconds, setup.files)
     return TablesReading {
-      try PartitionAudit(path: path, windowMilliseconds: window, files: files, began: $0)
+      try PartitionAudit(path: path, windowMilliseconds: window, files: files, began: $0, pause: $1)
     }
   }
 

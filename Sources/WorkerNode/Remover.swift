@@ -79,6 +79,8 @@ package final class Remover: Sendable {
         try setup.files.removeInPieces(path, bytes: Self.pieceBytes, pause: rest)
         try rest()
       } catch is CancellationError { return } catch {
+        // Its folder may have been set aside.
+        guard (try? setup.files.exists(path)) != false else { continue }
         logger.warning("partition \(setup.partition.rawValue): \(path) is not needed, and stays: \(error)")
       }
     }

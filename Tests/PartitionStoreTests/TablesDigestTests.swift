@@ -173,4 +173,13 @@ struct TablesDigestTests {
     }
     #expect(try isBegun && audit.digest == Self.digest(test.path))
   }
+
+  @Test func `who reads it may pause now and then, and reads the same`() throws {
+    let (test, _) = try TestPartition.busy()
+    var pauses = 0
+    let audit = try PartitionAudit(
+      path: test.path, windowMilliseconds: TestPartition.window, pause: { pauses += 1 })
+    #expect(pauses > 0)
+    #expect(try audit.digest == Self.digest(test.path))
+  }
 }
