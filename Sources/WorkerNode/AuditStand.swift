@@ -11,7 +11,7 @@ struct AuditStand {
     case holding
     /// For the entry to be in SQLite.
     case waiting(SequenceNumber)
-    case reading(TablesReading<TablesDigest>)
+    case reading(BackgroundReading<TablesDigest>)
     case over(AuditMessage.Told)
   }
 
@@ -100,7 +100,7 @@ struct AuditStand {
       if durable.checkpointed == sn, !durable.isCheckpointing {
         let (path, window, files) = (setup.databasePath, setup.windowMilliseconds, setup.files)
         state = .reading(
-          TablesReading {
+          BackgroundReading("audit") {
             try TablesDigest(path: path, windowMilliseconds: window, files: files, began: $0, pause: $1)
           })
       } else if durable.checkpointed > sn || now - heardAt >= Self.patienceMilliseconds {

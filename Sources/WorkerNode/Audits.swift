@@ -33,7 +33,7 @@ struct Audits {
     let tickets: [PartitionCore.AuditTicket]
     /// How many rounds there were, with this one.
     let rounds: Int
-    var reading: TablesReading<PartitionAudit>?
+    var reading: BackgroundReading<PartitionAudit>?
   }
 
   init(_ setup: DurablePartition.Setup, logger: Logger) {
@@ -117,9 +117,9 @@ struct Audits {
       rounds: round)
   }
 
-  private func read() -> TablesReading<PartitionAudit> {
+  private func read() -> BackgroundReading<PartitionAudit> {
     let (path, window, files) = (setup.databasePath, setup.windowMilliseconds, setup.files)
-    return TablesReading {
+    return BackgroundReading("audit") {
       try PartitionAudit(path: path, windowMilliseconds: window, files: files, began: $0, pause: $1)
     }
   }

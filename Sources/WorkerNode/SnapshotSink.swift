@@ -17,8 +17,9 @@ struct SnapshotSink {
   private var mark = LogMark.empty
   private var askedAt: Int64 = .min / 2
 
-  /// Begun when all of it is here, durably.
-  private var check: SnapshotCheck?
+  /// Begun when all of it is here, durably. It takes a core for many seconds, in which the primary must hear of the
+  /// learner, or it lets go of the log that goes on from there; and that log grows meanwhile.
+  private var check: BackgroundReading<DurablePartition.CheckedSnapshot>?
 
   init(from node: String, _ setup: DurablePartition.Setup, remover: Remover) throws(FileError) {
     from = node
@@ -69,6 +70,8 @@ struct SnapshotSink {
     askedAt = .min / 2
     guard UInt64(offset) == total else { return }
     try file.sync()
-    check = SnapshotCheck(setup, mark)
+    check = BackgroundReading("check-\(setup.partition.rawValue)", isUrgent: true) { [setup, mark] _, _ in
+      try setup.checkIncoming(mark)
+    }
   }
 }
