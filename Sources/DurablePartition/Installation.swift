@@ -61,10 +61,13 @@ extension DurablePartition.Setup {
 
   /// Whether the snapshot that came in is a whole one, of that entry. Reads all of it, and changes nothing.
   ///
+  /// - Parameter mayGoOn: asked now and then; where it may not, this throws.
   /// - Throws: `StoreError`, `SQLiteError`: it is not what it should be.
-  package func checkIncoming(_ mark: LogMark) throws -> DurablePartition.CheckedSnapshot {
+  package func checkIncoming(
+    _ mark: LogMark, mayGoOn: (() -> Bool)? = nil
+  ) throws -> DurablePartition.CheckedSnapshot {
     let found = try PartitionSnapshot.check(
-      incomingPath, cluster: cluster, partition: partition, files: files)
+      incomingPath, cluster: cluster, partition: partition, files: files, mayGoOn: mayGoOn)
     guard found == mark.sn else {
       throw StoreError.damaged(path: incomingPath, what: "it ends at entry \(found), and not at \(mark.sn)")
     }

@@ -151,29 +151,24 @@ package struct PartitionAudit: Sendable {
   /// - Parameters:
   ///   - windowMilliseconds: how long request ids are remembered.
   ///   - began: called when what is read is fixed, whatever is written from then on.
-  ///   - pause: called now and then meanwhile.
+  ///   - mayGoOn: asked now and then meanwhile; where it may not, this throws.
   /// - Throws: ``StoreError`` or `SQLiteError`; nothing is ever changed.
   package init(
     path: String, windowMilliseconds: Int64 = .max, files: any FileSystem = SystemFiles(),
-    began: () -> Void = {}, pause: (() -> Void)? = nil
+    began: () -> Void = {}, mayGoOn: (() -> Bool)? = nil
   ) throws {
-    let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS, pause: pause)
-    // What it sorts goes to a file: of ten million orders that is gigabytes.
-    try database.execute("PRAGMA query_only=1; PRAGMA temp_store=FILE; PRAGMA cache_size=-65536; BEGIN")
+    let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS, mayGoOn: mayGoOn)
+    // What it sorts goes to a file: of ten million orders that is gigabytes. As much as the cache is sorted at a time,
+    // and meanwhile nobody asks whether it may go on.
+    try database.execute("PRAGMA query_only=1; PRAGMA temp_store=FILE; PRAGMA cache_size=-4096; BEGIN")
     state = try PartitionWriter.state(of: database)
     began()
     digest = try TablesDigest(of: database, state, windowMilliseconds: windowMilliseconds)
-    func count(_ table: String) throws(SQLiteError) -> UInt64 {
-      let statement = try database.prepare("SELECT count(*) FROM \(table)")
-      _ = try statement.step()
-      return statement.uint64(0)
-    }
-    shops = try count("shops")
-    skus = try count("skus")
-    orders = try count("orders")
-    payments = try count("payments")
-    transfers = try count("transfers")
-    let accountCount = try count("accounts")
+    shops = digest["shops"].rows
+    skus = digest["skus"].rows
+    orders = digest["orders"].rows
+    payments = digest["payments"].rows
+    transfers = digest["transfers"].rows
     for condition in Self.conditions {
       let statement = try database.prepare(condition.violations)
       var check = Check(name: condition.name, rows: 0, violations: 0, firstViolation: "")
@@ -183,14 +178,12 @@ package struct PartitionAudit: Sendable {
         check.firstViolation = (0..<statement.columnCount)
           .map { "\(statement.columnName($0)) \(statement.text($0))" }.joined(separator: ", ")
       }
-      switch condition.table {
-      case "accounts": check.rows = accountCount
-      case "transfers": check.rows = transfers
-      case "skus": check.rows = skus
-      case "payments": check.rows = payments
-      case "requests": check.rows = try count("requests")
-      default: check.rows = orders
-      }
+      check.rows =
+        switch condition.table {
+        case "requests": try Self.requests(database)
+        case "order_lines": orders
+        default: digest[condition.table].rows
+        }
       checks.append(check)
     }
     let placed = Check(
@@ -202,5 +195,12 @@ package struct PartitionAudit: Sendable {
     let sums = try database.prepare("SELECT kind, sum(balance) FROM accounts GROUP BY kind ORDER BY kind")
     while try sums.step() { accounts.append((sums.text(0), sums.int64(1))) }
     try database.execute("COMMIT")
+  }
+
+  /// With those that are not remembered any more, whose pages are still there.
+  private static func requests(_ database: borrowing Database) throws(SQLiteError) -> UInt64 {
+    let statement = try database.prepare("SELECT count(*) FROM requests")
+    _ = try statement.step()
+    return statement.uint64(0)
   }
 }

@@ -37,12 +37,14 @@ package enum PartitionSnapshot {
 
   /// Whether a file that came from elsewhere is a whole one of this partition.
   ///
+  /// - Parameter mayGoOn: asked now and then; where it may not, this throws.
   /// - Returns: the entry that it is of.
   /// - Throws: it is not.
   package static func check(
-    _ path: String, cluster: String, partition: PartitionID, files: any FileSystem = SystemFiles()
+    _ path: String, cluster: String, partition: PartitionID, files: any FileSystem = SystemFiles(),
+    mayGoOn: (() -> Bool)? = nil
   ) throws -> SequenceNumber {
-    let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS)
+    let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS, mayGoOn: mayGoOn)
     let check = try database.prepare("PRAGMA quick_check(1)")
     guard try check.step(), check.text(0) == "ok" else {
       throw StoreError.damaged(path: path, what: "SQLite's check says: \(check.text(0))")

@@ -36,18 +36,20 @@ package struct TablesDigest: Equatable, Sendable {
     self.tables = tables
   }
 
+  package subscript(name: String) -> Table { tables[Self.names.firstIndex(of: name)!] }
+
   /// Reads them in one read transaction of its own.
   ///
   /// - Parameters:
   ///   - windowMilliseconds: how long request ids are remembered.
   ///   - began: called when what is read is fixed, whatever is written from then on.
-  ///   - pause: called now and then meanwhile.
+  ///   - mayGoOn: asked now and then meanwhile; where it may not, this throws.
   /// - Throws: ``StoreError`` or `SQLiteError`; nothing is ever changed.
   package init(
     path: String, windowMilliseconds: Int64, files: any FileSystem = SystemFiles(),
-    began: () -> Void = {}, pause: (() -> Void)? = nil
+    began: () -> Void = {}, mayGoOn: (() -> Bool)? = nil
   ) throws {
-    let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS, pause: pause)
+    let database = try Database(path, mode: .readOnly, vfs: files.sqliteVFS, mayGoOn: mayGoOn)
     try database.execute("PRAGMA query_only=1; BEGIN")
     let state = try PartitionWriter.state(of: database)
     began()

@@ -5,16 +5,16 @@ package struct Database: ~Copyable {
   private let handle: OpaquePointer
   package let path: String
   private let busyMilliseconds: Int32
-  private let pauses: Pauses?
+  private let progress: Progress?
 
   /// What SQLite calls between its steps.
-  private final class Pauses {
-    let pause: () -> Void
-    init(_ pause: @escaping () -> Void) { self.pause = pause }
+  private final class Progress {
+    let mayGoOn: () -> Bool
+    init(_ mayGoOn: @escaping () -> Bool) { self.mayGoOn = mayGoOn }
   }
 
-  /// Of its virtual machine's, between two pauses: some tens of microseconds.
-  private static let stepsBetweenPauses: Int32 = 1_000
+  /// Of its virtual machine's, between two questions: tens of microseconds for most, and a sort is one step.
+  private static let stepsBetweenQuestions: Int32 = 1_000
 
   package enum Mode: Sendable {
     /// Creates the file if need be.
@@ -30,23 +30,22 @@ package struct Database: ~Copyable {
   /// - Parameters:
   ///   - busyMilliseconds: how long to wait for whoever has the file locked.
   ///   - vfs: whose files SQLite uses, by its registered name; nil: the system's.
-  ///   - pause: called now and then while a statement runs, by whoever runs it.
+  ///   - mayGoOn: asked now and then while a statement runs, by whoever runs it; where it may not, the statement
+  ///     throws.
   /// - Throws: the file can't be opened; nothing was changed.
   package init(
     _ path: String, mode: Mode, busyMilliseconds: Int32 = 5_000, vfs: String? = nil,
-    pause: (() -> Void)? = nil
+    mayGoOn: (() -> Bool)? = nil
   ) throws(SQLiteError) {
     Self.withoutStatistics
     WritePace.kept
     handle = try Self.open(path, mode, busyMilliseconds, vfs)
-    pauses = pause.map(Pauses.init)
-    if let pauses {
+    progress = mayGoOn.map(Progress.init)
+    if let progress {
       sqlite3_progress_handler(
-        handle, Self.stepsBetweenPauses,
-        { pauses in
-          Unmanaged<Pauses>.fromOpaque(pauses!).takeUnretainedValue().pause()
-          return 0
-        }, Unmanaged.passUnretained(pauses).toOpaque())
+        handle, Self.stepsBetweenQuestions,
+        { Unmanaged<Progress>.fromOpaque($0!).takeUnretainedValue().mayGoOn() ? 0 : 1 },
+        Unmanaged.passUnretained(progress).toOpaque())
     }
     self.path = path
     self.busyMilliseconds = busyMilliseconds

@@ -101,7 +101,7 @@ struct AuditStand {
         let (path, window, files) = (setup.databasePath, setup.windowMilliseconds, setup.files)
         state = .reading(
           BackgroundReading("audit") {
-            try TablesDigest(path: path, windowMilliseconds: window, files: files, began: $0, pause: $1)
+            try TablesDigest(path: path, windowMilliseconds: window, files: files, began: $0, mayGoOn: $1)
           })
       } else if durable.checkpointed > sn || now - heardAt >= Self.patienceMilliseconds {
         durable.freezeNoMore()

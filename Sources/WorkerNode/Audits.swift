@@ -120,7 +120,7 @@ struct Audits {
   private func read() -> BackgroundReading<PartitionAudit> {
     let (path, window, files) = (setup.databasePath, setup.windowMilliseconds, setup.files)
     return BackgroundReading("audit") {
-      try PartitionAudit(path: path, windowMilliseconds: window, files: files, began: $0, pause: $1)
+      try PartitionAudit(path: path, windowMilliseconds: window, files: files, began: $0, mayGoOn: $1)
     }
   }
 

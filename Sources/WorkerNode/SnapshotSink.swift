@@ -70,8 +70,8 @@ struct SnapshotSink {
     askedAt = .min / 2
     guard UInt64(offset) == total else { return }
     try file.sync()
-    check = BackgroundReading("check-\(setup.partition.rawValue)", isUrgent: true) { [setup, mark] _, _ in
-      try setup.checkIncoming(mark)
+    check = BackgroundReading("check-\(setup.partition.rawValue)", isUrgent: true) {
+      [setup, mark] _, mayGoOn in try setup.checkIncoming(mark, mayGoOn: mayGoOn)
     }
   }
 }

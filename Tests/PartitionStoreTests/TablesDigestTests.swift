@@ -174,12 +174,21 @@ struct TablesDigestTests {
     #expect(try isBegun && audit.digest == Self.digest(test.path))
   }
 
-  @Test func `who reads it may pause now and then, and reads the same`() throws {
+  @Test func `who reads it is asked now and then whether it may go on, and ends where it may not`() throws {
     let (test, _) = try TestPartition.busy()
-    var pauses = 0
-    let audit = try PartitionAudit(
-      path: test.path, windowMilliseconds: TestPartition.window, pause: { pauses += 1 })
-    #expect(pauses > 0)
-    #expect(try audit.digest == Self.digest(test.path))
+    var questions = 0
+    func audit(mayGoOn: Bool) throws -> PartitionAudit {
+      questions = 0
+      return try PartitionAudit(
+        path: test.path, windowMilliseconds: TestPartition.window,
+        mayGoOn: {
+          questions += 1
+          return mayGoOn
+        })
+    }
+    #expect(try audit(mayGoOn: true).digest == Self.digest(test.path))
+    #expect(questions > 0)
+    #expect(throws: SQLiteError.self) { try audit(mayGoOn: false) }
+    #expect(questions == 1)
   }
 }

@@ -26,9 +26,11 @@ struct RestsTests {
     }
   }
 
-  @Test func `what stood still for long rests for half a second`() {
+  @Test func `however long it had to wait, it gets a core for one part in twenty-five at least`() {
     var rests = Rests(now: 0, ran: 0)
-    #expect(rests.due(now: 60_000_000, ran: 2_000, readers: 1, cores: 2) == 500_000)
+    #expect(rests.due(now: 60_000_000, ran: 2_000, readers: 1, cores: 2) == 48_250)
+    // For two others of its process too, however long its piece of work was.
+    #expect(rests.due(now: 120_000_000, ran: 102_000, readers: 3, cores: 2) == 2_600_250)
   }
 
   /// How much nobody of them has of so many cores, in per cent: who wants one is served in turn, for 2 ms.
