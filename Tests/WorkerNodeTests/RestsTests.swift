@@ -26,7 +26,7 @@ struct RestsTests {
     }
   }
 
-  @Test func `however long it had to wait, it gets a core for one part in twenty-five at least`() {
+  @Test func `however long it had to wait, it rests for no longer than 24 times what it worked`() {
     var rests = Rests(now: 0, ran: 0)
     #expect(rests.due(now: 60_000_000, ran: 2_000, readers: 1, cores: 2) == 48_250)
     // For two others of its process too, however long its piece of work was.
